@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The one clock of the program. Everything that asks for the time asks here, so that a simulator
+// (ARCHITECTURE section 7) or a test can put another source in its place.
+
+namespace moebius {
+
+/// Seconds since an arbitrary start, monotonic.
+double now_s();
+
+using ClockSource = double (*)();
+/// Replace the source (nullptr: the steady clock again). Not for use while ranks are running.
+void set_clock_source(ClockSource source);
+
+}  // namespace moebius

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The resolved job: what a job file and --set say, with every default filled in. `io` reads it,
+// everybody may read from it, nobody changes it after the start. Keys: FORMATS, README.md.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/model_config.hpp"
+
+namespace moebius {
+
+enum class LayoutMode : std::uint8_t { split, colocated };
+enum class SchedulerKind : std::uint8_t { defrag, mtfs, flfs, mbflfs };
+enum class ProgressKind : std::uint8_t { automatic, bar, json, off };
+
+/// Defaults are those of an empty job file. 0 in a size means: chosen from the model and the ranks.
+struct Job {
+  struct Model {
+    std::string path;
+    ComputeType compute = ComputeType::fp32;
+  } model;
+  struct Input {
+    std::string path;
+  } input;
+  struct Output {
+    std::string path;
+  } output;
+  struct Layout {
+    LayoutMode mode = LayoutMode::split;  ///< one rank alone is always colocated
+    int attention_ranks = 0;              ///< split: 0 = half of the ranks, rounded up
+    int expert_ranks = 0;                 ///< split: 0 = the others
+  } layout;
+  struct Schedule {
+    SchedulerKind scheduler = SchedulerKind::defrag;
+    double delta = 0.8;       ///< defrag: weight of one layer ahead (the AMoE authors' code)
+    int lookahead = 7;        ///< defrag: layers looked ahead (the AMoE authors' code)
+    bool lookback = false;    ///< defrag: add the mean length over the last 10 picks
+    int block_layers = 2;     ///< mbflfs: s
+    double aging_ms = 200.0;  ///< a queue whose oldest row waited longer goes first
+  } schedule;
+  struct Limits {
+    int max_tokens_in_flight = 1024;  ///< per attention rank; bounds expert queue memory
+    int segment_tokens = 64;          ///< longest run of positions that moves as a unit
+    int expert_rows = 256;            ///< most rows of one expert call
+    std::int64_t kv_tokens = 0;       ///< per attention rank; 0 = from the model length and the token budget
+  } limits;
+  struct Run {
+    std::uint64_t seed = 0;
+    int rows_per_block = 512;
+    bool strict = false;             ///< failed rows give exit code 3
+    ProgressKind progress = ProgressKind::automatic;
+    double watchdog_s = 300.0;       ///< a rank without progress for so long ends the job with 71
+  } run;
+};
+
+const char* to_string(LayoutMode mode);
+const char* to_string(SchedulerKind kind);
+const char* to_string(ProgressKind kind);
+
+/// One resolved key for `moebius show` and for the output file: "limits.kv_tokens", value as TOML, and
+/// where it came from: "default", "job.toml:12", "command line".
+struct JobEntry {
+  std::string key, value, origin;
+};
+
+struct ResolvedJob {
+  Job job;
+  std::vector<JobEntry> entries;  ///< every key once, in the order of the documentation
+};
+
+}  // namespace moebius

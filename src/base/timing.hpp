@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Where the time of a rank goes. One PhaseClock per rank; phases never overlap, so their sum is the
+// wall time of the loop and `idle` is what is left over when there was nothing to do.
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+namespace moebius {
+
+/// Stored by name in results (/ranks/timing).
+enum class Phase : std::uint8_t {
+  load,       ///< reading and packing weights
+  admit,      ///< reading requests, tokenizing, cutting segments
+  attention,  ///< norms, projections, attention over the KV cache, dense layers
+  router,     ///< norm, router logits, top-k
+  dispatch,   ///< writing token blocks, reading expert outputs (transport work with data)
+  dispatch_wait,  ///< nothing to compute while token blocks wait for credit
+  expert,     ///< routed expert feed-forward
+  combine,    ///< weighted sum of expert outputs
+  lm_head,    ///< final norm, logits, log-softmax, sampling
+  io,         ///< writing row blocks
+  idle,       ///< nothing to do: waiting for rows or for the other ranks
+};
+inline constexpr std::size_t num_phases = 11;
+std::string_view to_string(Phase phase);
+
+struct PhaseTotal {
+  double seconds = 0;
+  std::int64_t calls = 0, rows = 0, bytes = 0;
+};
+
+/// Accumulates; not thread-safe (one thread per rank).
+class PhaseClock {
+ public:
+  PhaseClock();
+  /// Account the time since the last mark to `phase`.
+  void mark(Phase phase, std::int64_t rows = 0, std::int64_t bytes = 0);
+  [[nodiscard]] const PhaseTotal& total(Phase phase) const { return totals_[static_cast<std::size_t>(phase)]; }
+  [[nodiscard]] double last_mark_s() const { return last_; }
+
+ private:
+  std::array<PhaseTotal, num_phases> totals_{};
+  double last_;
+};
+
+}  // namespace moebius

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Runs a program under mpirun with the settings of one one-sided component, on this machine only.
+# Use: mpirun.sh VARIANT RANKS PROGRAM [ARGS...]      VARIANT: default | sm | rdma | ucx
+# Exit code 77 (skipped) when the component is not part of this MPI.
+set -eu
+variant=$1 ranks=$2
+shift 2
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
+export OMPI_MCA_btl_vader_single_copy_mechanism=none   # containers often forbid process_vm_readv
+export OMPI_MCA_oob_tcp_if_include=lo OMPI_MCA_btl_tcp_if_include=lo
+export OMP_NUM_THREADS=1
+has_osc() { ompi_info --parsable 2>/dev/null | grep -q "^mca:osc:$1:"; }
+case $variant in
+  default) ;;
+  sm | rdma) has_osc "$variant" || { echo "this MPI has no osc component $variant"; exit 77; }
+    export OMPI_MCA_osc=$variant ;;
+  ucx) has_osc ucx || { echo "this MPI has no osc component ucx"; exit 77; }
+    export OMPI_MCA_osc=ucx OMPI_MCA_pml=ucx UCX_TLS=tcp,self,sm UCX_NET_DEVICES=lo
+    export OMPI_MCA_opal_common_ucx_tls=any OMPI_MCA_opal_common_ucx_devices=any ;;
+  *) echo "mpirun.sh: unknown variant $variant (it is none of default, sm, rdma, ucx) name one of them" >&2; exit 2 ;;
+esac
+exec mpirun --oversubscribe -n "$ranks" "$@"
