@@ -43,6 +43,7 @@ struct Job {
   struct Limits {
     int max_tokens_in_flight = 1024;  ///< per attention rank; bounds expert queue memory
     int segment_tokens = 64;          ///< longest run of positions that moves as a unit
+    int micro_batch_tokens = 256;     ///< most tokens of one attention micro-batch
     int expert_rows = 256;            ///< most rows of one expert call
     std::int64_t kv_tokens = 0;       ///< per attention rank; 0 = from the model length and the token budget
   } limits;
