@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs a program under mpirun with the settings of one one-sided component, on this machine only.
 # Use: mpirun.sh VARIANT RANKS PROGRAM [ARGS...]      VARIANT: default | sm | rdma | ucx
-# Exit code 77 (skipped) when the component is not part of this MPI.
+# Exit code 77 (skipped) when the component is not part of this MPI, or cannot work on this machine.
 set -eu
 variant=$1 ranks=$2
 shift 2
@@ -10,12 +10,29 @@ export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_M
 export OMPI_MCA_btl_vader_single_copy_mechanism=none   # containers often forbid process_vm_readv
 export OMPI_MCA_oob_tcp_if_include=lo OMPI_MCA_btl_tcp_if_include=lo
 export OMP_NUM_THREADS=1
+unset MOEBIUS_RANKS_PER_NODE MOEBIUS_SHARED_MEMORY     # tests that want them set them
+
+skip() { echo "mpirun.sh: $1, test skipped"; exit 77; }
 has_osc() { ompi_info --parsable 2>/dev/null | grep -q "^mca:osc:$1:"; }
+# May one process read the memory of its sibling? The kernel asks the same for process_vm_readv.
+siblings_readable() {
+  sleep 20 & local target=$!
+  local answer=0
+  (exec 3< "/proc/$target/mem") 2>/dev/null || answer=1
+  kill "$target"
+  return $answer
+}
 case $variant in
   default) ;;
-  sm | rdma) has_osc "$variant" || { echo "this MPI has no osc component $variant"; exit 77; }
-    export OMPI_MCA_osc=$variant ;;
-  ucx) has_osc ucx || { echo "this MPI has no osc component ucx"; exit 77; }
+  sm)
+    has_osc sm || skip "this MPI has no one-sided component sm"
+    export OMPI_MCA_osc=sm ;;
+  rdma) # On one node it needs the single-copy path of the shared-memory transport, so at least two ranks.
+    has_osc rdma || skip "this MPI has no one-sided component rdma"
+    siblings_readable || skip "this machine forbids reading the memory of a sibling process"
+    export OMPI_MCA_osc=rdma OMPI_MCA_btl_vader_single_copy_mechanism=cma ;;
+  ucx)
+    has_osc ucx || skip "this MPI has no one-sided component ucx"
     export OMPI_MCA_osc=ucx OMPI_MCA_pml=ucx UCX_TLS=tcp,self,sm UCX_NET_DEVICES=lo
     export OMPI_MCA_opal_common_ucx_tls=any OMPI_MCA_opal_common_ucx_devices=any ;;
   *) echo "mpirun.sh: unknown variant $variant (it is none of default, sm, rdma, ucx) name one of them" >&2; exit 2 ;;

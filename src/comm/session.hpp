@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// MPI from start to end of the program, and who sits on which node. One Session per process, made by
+// the one thread that talks to MPI and destroyed by nobody's unwinding: finalize() is called on the
+// good path, abort() on every other.
+//
+// The environment variable MOEBIUS_RANKS_PER_NODE=n makes each n consecutive ranks count as a node of
+// their own, so that one machine can test what several do. Ranks that do not share memory never become
+// one node by it.
+
+#include <string>
+#include <vector>
+
+#include "base/failure.hpp"
+#include "comm/communicator.hpp"
+
+namespace moebius::comm {
+
+/// What a rank does; `both` is a colocated rank.
+enum class Role : std::uint8_t { attention, expert, both };
+
+/// The attention and the expert communicator; a rank is in one of them, or in both.
+struct RoleCommunicators {
+  std::unique_ptr<Communicator> attention;  ///< null where this rank is none
+  std::unique_ptr<Communicator> expert;
+};
+
+class Session {
+ public:
+  /// MPI_Init_thread with MPI_THREAD_FUNNELED. Where the host program has initialised MPI already,
+  /// it keeps MPI, and finalize() gives back only what the Session made.
+  Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  /// Collective, the last call.
+  void finalize();
+  /// End all ranks with this exit code, also where a constructor here threw. Not from a destructor or
+  /// a catch block: leave it first.
+  [[noreturn]] static void abort(ExitCode code);
+
+  [[nodiscard]] RankId rank() const { return world_->rank(); }
+  [[nodiscard]] int num_ranks() const { return world_->num_ranks(); }
+  [[nodiscard]] int num_nodes() const { return num_nodes_; }
+  [[nodiscard]] int node_idx() const { return node_idx_of_[rank().idx()]; }
+  [[nodiscard]] int node_idx_of(RankId rank) const { return node_idx_of_[rank.idx()]; }
+  [[nodiscard]] const std::vector<RankId>& ranks_on_my_node() const { return ranks_on_my_node_; }  ///< ascending
+  [[nodiscard]] const std::string& processor_name() const { return processor_name_; }
+  /// One line, for example "Open MPI v4.1.4, ...".
+  [[nodiscard]] const std::string& library_version() const { return library_version_; }
+
+  // Collectives over all ranks, for set-up and wind-up only.
+  void barrier() { world_->barrier(); }
+  void broadcast(std::vector<std::byte>& bytes) { world_->broadcast(bytes); }
+  std::vector<std::vector<std::byte>> gather_to_root(std::span<const std::byte> bytes) {
+    return world_->gather_to_root(bytes);
+  }
+  int agree_max(int value) { return world_->agree_max(value); }
+  /// The communicators of the roles, ranks in world order. Give them back by free() before finalize().
+  RoleCommunicators split(Role role);
+
+  [[nodiscard]] Communicator& world() { return *world_; }
+  /// The ranks that really share memory with this one, whatever MOEBIUS_RANKS_PER_NODE says.
+  [[nodiscard]] Communicator& memory_node() { return *memory_node_; }
+
+ private:
+  enum class Ownership : std::uint8_t { session, host_program };
+  void find_nodes();
+
+  Ownership ownership_ = Ownership::session;
+  std::unique_ptr<Communicator> world_, memory_node_;
+  std::vector<int> node_idx_of_;  // [num_ranks]
+  int num_nodes_ = 0;
+  std::vector<RankId> ranks_on_my_node_;
+  std::string processor_name_, library_version_;
+};
+
+}  // namespace moebius::comm
