@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/job.hpp"
@@ -37,6 +38,8 @@ class QueueTable {
   [[nodiscard]] double oldest_s(QueueRef q) const { return oldest_[first_[q.stage] + q.queue]; }
   [[nodiscard]] std::int64_t stage_rows(int stage) const { return stage_rows_[stage]; }
   [[nodiscard]] std::int64_t total_rows() const { return total_rows_; }
+  /// All queues that hold rows, in no order worth relying on: a picker breaks ties by (stage, queue).
+  [[nodiscard]] std::span<const QueueRef> non_empty() const { return non_empty_; }
 
   /// The queue's new state after a push or a drain.
   void set(QueueRef q, std::int64_t rows, double oldest_s);
@@ -47,6 +50,8 @@ class QueueTable {
   std::vector<double> oldest_;
   std::vector<std::int64_t> stage_rows_;
   std::int64_t total_rows_ = 0;
+  std::vector<QueueRef> non_empty_;  // capacity for every queue, so that set() never allocates
+  std::vector<int> place_of_;        // [queues] index in non_empty_, -1: empty
 };
 
 /// One of the program's four seams. Deterministic: the same calls give the same picks.

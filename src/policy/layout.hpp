@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Which ranks hold which role. A pure decision, taken by every rank for itself from the job and the
+// number of ranks, before anything is allocated.
+//   one rank     holds both roles, whatever the mode
+//   colocated    every rank holds both roles
+//   split        ranks 0..A-1 attention, A..N-1 experts; counts left at 0 are filled in: both open = half
+//                of the ranks, rounded up, for attention; one open = what the other leaves
+
+#include <vector>
+
+#include "base/ids.hpp"
+#include "base/job.hpp"
+
+namespace moebius::policy {
+
+struct RankLayout {
+  std::vector<RankId> attention_ranks;  ///< ascending, never empty
+  std::vector<RankId> expert_ranks;     ///< ascending, never empty; the same ranks where colocated
+  [[nodiscard]] bool colocated() const { return attention_ranks == expert_ranks; }
+};
+
+/// Throws Failure(bad_usage) where the counts do not add up to `num_ranks` (>= 1).
+RankLayout decide_layout(int num_ranks, LayoutMode mode, int attention_ranks, int expert_ranks);
+
+}  // namespace moebius::policy

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "policy/placement.hpp"
+
+#include <gtest/gtest.h>
+
+#include "base/check.hpp"
+
+namespace moebius::policy {
+namespace {
+
+std::vector<RankId> some_ranks(int num_ranks, int first) {
+  std::vector<RankId> ranks;
+  for (int r = 0; r < num_ranks; ++r) ranks.emplace_back(first + 2 * r);  // not consecutive
+  return ranks;
+}
+
+TEST(LinearPlacement, host_and_hosted_are_inverse_and_runs_are_contiguous_and_balanced) {
+  for (const int num_experts : {1, 2, 3, 7, 8, 16, 60, 64, 128, 256}) {
+    for (const int num_ranks : {1, 2, 3, 4, 5, 7, 8, 16, 61, 300}) {
+      SCOPED_TRACE(::testing::Message() << num_experts << " experts, " << num_ranks << " ranks");
+      const auto ranks = some_ranks(num_ranks, 5);
+      const LinearPlacement placement({num_experts, 0, num_experts + 1}, ranks);
+      int next_expert = 0, shortest = num_experts, longest = 0;
+      for (const RankId rank : ranks) {
+        int count = 0;
+        LayerId last_layer(0);
+        for (const HostedExpert& hosted : placement.hosted(rank)) {
+          EXPECT_EQ(placement.host(hosted.layer, hosted.expert), (PhysicalExpert{rank, hosted.place}));
+          EXPECT_LE(last_layer, hosted.layer);
+          EXPECT_NE(hosted.layer, LayerId(1));
+          last_layer = hosted.layer;
+          if (hosted.layer != LayerId(0)) continue;
+          EXPECT_EQ(hosted.expert, ExpertId(next_expert++));  // contiguous, each exactly once
+          EXPECT_EQ(hosted.place, PlaceId(count++));
+        }
+        shortest = std::min(shortest, count);
+        longest = std::max(longest, count);
+      }
+      EXPECT_EQ(next_expert, num_experts);
+      EXPECT_LE(longest - shortest, 1);
+    }
+  }
+}
+
+TEST(LinearPlacement, golden) {
+  const LinearPlacement placement({8}, some_ranks(3, 0));  // ranks 0, 2, 4 host 3, 3, 2
+  const std::vector<PhysicalExpert> expected = {{RankId(0), PlaceId(0)}, {RankId(0), PlaceId(1)}, {RankId(0), PlaceId(2)},
+                                                {RankId(2), PlaceId(0)}, {RankId(2), PlaceId(1)}, {RankId(2), PlaceId(2)},
+                                                {RankId(4), PlaceId(0)}, {RankId(4), PlaceId(1)}};
+  for (int e = 0; e < 8; ++e) EXPECT_EQ(placement.host(LayerId(0), ExpertId(e)), expected[e]) << e;
+  EXPECT_TRUE(placement.hosted(RankId(1)).empty()) << "not an expert rank";
+}
+
+TEST(LinearPlacement, refuses_what_does_not_exist) {
+  const LinearPlacement placement({4, 0}, some_ranks(2, 0));
+  EXPECT_THROW((void)placement.host(LayerId(0), ExpertId(4)), ContractError);
+  EXPECT_THROW((void)placement.host(LayerId(0), ExpertId(-1)), ContractError);
+  EXPECT_THROW((void)placement.host(LayerId(1), ExpertId(0)), ContractError);
+  EXPECT_THROW((void)placement.host(LayerId(2), ExpertId(0)), ContractError);
+  EXPECT_THROW(LinearPlacement({4}, {}), ContractError);
+  EXPECT_THROW(LinearPlacement({4}, std::vector<RankId>(2, RankId(3))), ContractError);
+}
+
+}  // namespace
+}  // namespace moebius::policy
