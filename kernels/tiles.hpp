@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Makes the table of one instruction set. Included by tiles_*.cpp alone, each compiled with its own flags.
+
+#include "kernels/attention_tile.hpp"
+#include "kernels/gemm_tile.hpp"
+#include "kernels/kernel_table.hpp"
+#include "kernels/row_tile.hpp"
+
+namespace moebius::kernels {
+namespace {
+
+template <class N>
+constexpr KernelTable make_table(Isa isa) {
+  return KernelTable{
+      .isa = isa,
+      .gemm_strip = gemm_strip<N>,
+      .attend = attend<N>,
+      .narrow_row = narrow_row<N>,
+      .widen_row = widen_row<N>,
+      .rms_norm_row = rms_norm_row<N>,
+      .rope_row = rope_row<N>,
+      .silu_mul_row = silu_mul_row<N>,
+      .silu_mul_row_bf16 = silu_mul_row_bf16<N>,
+      .combine_row = combine_row<N>,
+      .max_row = max_row<N>,
+      .exp_row = exp_row<N>,
+      .sum_exp_row = sum_exp_row<N>,
+      .fma_steps = fma_steps<N>,
+      .flops_per_step = 2 * N::num_accumulators * N::lanes,
+  };
+}
+
+}  // namespace
+
+extern const KernelTable portable_kernels;
+extern const KernelTable avx2_kernels;
+extern const KernelTable avx512_kernels;
+
+}  // namespace moebius::kernels

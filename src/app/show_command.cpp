@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "app/commands.hpp"
+#include "app/summary.hpp"
+#include "io/job_file.hpp"
+
+namespace moebius::app {
+namespace {
+
+struct ShowArguments {
+  std::string target;
+  std::vector<std::string> overrides;
+  std::int64_t num_rows = 10;
+  bool keys = false;
+};
+
+ExitCode show(const ShowArguments& arguments) {
+  if (arguments.keys) {
+    for (const io::KeyDoc& key : io::job_keys()) fmt::print("{:<30} {}\n{:<30}   {}; default {}\n", key.key, key.help, "", key.allowed,
+                 key.default_value.empty() ? "none: it must be given" : key.default_value);
+    return ExitCode::done;
+  }
+  if (arguments.target.empty()) {
+    throw Failure(ExitCode::bad_usage, "nothing to show (no job file or results directory was named) see `moebius show --help`");
+  }
+  if (std::filesystem::is_directory(arguments.target)) {
+    fmt::print("{}\n{}", describe(summarise_results(arguments.target)), describe_first_rows(arguments.target, arguments.num_rows));
+    return ExitCode::done;
+  }
+  for (const JobEntry& entry : io::read_job(arguments.target, arguments.overrides).entries) {
+    fmt::print("{:<30} = {:<32} # {}\n", entry.key, entry.value, entry.origin);
+  }
+  return ExitCode::done;
+}
+
+}  // namespace
+
+void add_show_command(CLI::App& app, int& exit_code) {
+  auto arguments = std::make_shared<ShowArguments>();
+  CLI::App* command = app.add_subcommand("show", "A resolved job with the origin of each value, or results");
+  command->add_option("target", arguments->target, "Job file, or a results directory");
+  command->add_option("--set", arguments->overrides, "Override a key: --set section.key=value (repeatable)")
+      ->allow_extra_args(false);
+  command->add_option("--rows", arguments->num_rows, "Rows of results to show")->check(CLI::NonNegativeNumber);
+  command->add_flag("--keys", arguments->keys, "List every key of a job file with default and meaning");
+  command->footer("Examples:\n"
+                  "  moebius show inputs/score.toml --set run.seed=7\n"
+                  "  moebius show results/score --rows 20\n"
+                  "  moebius show --keys");
+  command->callback([arguments, &exit_code] {
+    if (is_first_process()) exit_code = static_cast<int>(guarded([&] { return show(*arguments); }));
+  });
+}
+
+}  // namespace moebius::app

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/job_keys.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <limits>
+#include <type_traits>
+
+namespace moebius::io {
+namespace {
+
+// `access` is a generic lambda that takes a Job, const or not, and returns a reference to the member.
+template <class Access>
+IntegerKey integer(std::int64_t min, std::int64_t max, Access access) {
+  return {min, max, [access](const Job& job) { return static_cast<std::int64_t>(access(job)); },
+          [access](Job& job, std::int64_t value) {
+            auto& member = access(job);
+            member = static_cast<std::remove_reference_t<decltype(member)>>(value);
+          }};
+}
+
+template <class Access>
+NumberKey number(double min, double max, Access access) {
+  return {min, max, [access](const Job& job) { return access(job); },
+          [access](Job& job, double value) { access(job) = value; }};
+}
+
+/// The words are those of to_string.
+template <class Enum, class Access>
+ChoiceKey choice(std::vector<Enum> values, std::vector<std::string_view> unavailable, Access access) {
+  ChoiceKey key;
+  for (const auto value : values) key.allowed.emplace_back(to_string(value));
+  key.unavailable = std::move(unavailable);
+  key.get = [access](const Job& job) -> std::string_view { return to_string(access(job)); };
+  key.set = [access, values](Job& job, std::string_view word) {
+    for (const auto value : values) {
+      if (word == to_string(value)) access(job) = value;
+    }
+  };
+  return key;
+}
+
+/// A key of the format with one value that runs: it stands in every resolved job, so that a result file
+/// says how it was made.
+ChoiceKey only(std::string_view word, std::vector<std::string_view> unavailable) {
+  return {{word}, std::move(unavailable), [word](const Job&) { return word; }, [](Job&, std::string_view) {}};
+}
+NumberKey only(double value) {
+  return {value, value, [value](const Job&) { return value; }, [](Job&, double) {}};
+}
+
+constexpr int most_ranks = 1 << 20;
+constexpr std::int64_t most_tokens = std::int64_t{1} << 40;
+// The TOML library reads an integer that is too large as the largest one, which is therefore refused.
+constexpr auto most_seed = std::numeric_limits<std::int64_t>::max() - 1;
+
+void add_paths_and_layout(std::vector<JobKey>& keys) {
+  keys.push_back({"model.path", Effect::execution, PathKey{[](Job& j) -> std::string& { return j.model.path; }},
+                  "folder of a Hugging Face checkpoint"});
+  keys.push_back(
+      {"model.compute", Effect::results,
+       choice(
+           std::vector{ComputeType::fp32, ComputeType::bf16}, {}, [](auto& j) -> auto& { return j.model.compute; }),
+       "how numbers are stored and multiplied; sums are always fp32"});
+  keys.push_back({"input.path", Effect::execution, PathKey{[](Job& j) -> std::string& { return j.input.path; }},
+                  "requests: JSON lines, or a .txt file to score as a whole"});
+  keys.push_back({"output.path", Effect::execution, PathKey{[](Job& j) -> std::string& { return j.output.path; }},
+                  "folder for the results; made where it is missing"});
+  keys.push_back({"layout.mode", Effect::execution,
+                  choice(
+                      std::vector{LayoutMode::split, LayoutMode::colocated}, {"replicate"},
+                      [](auto& j) -> auto& { return j.layout.mode; }),
+                  "split: ranks have attention or experts; colocated: every rank has both (as has one rank alone)"});
+  keys.push_back({"layout.attention_ranks", Effect::execution,
+                  integer(
+                      0, most_ranks, [](auto& j) -> auto& { return j.layout.attention_ranks; }),
+                  "split: ranks with attention; 0: half of all, rounded up"});
+  keys.push_back({"layout.expert_ranks", Effect::execution,
+                  integer(
+                      0, most_ranks, [](auto& j) -> auto& { return j.layout.expert_ranks; }),
+                  "split: ranks with experts; 0: the others"});
+}
+
+void add_schedule(std::vector<JobKey>& keys) {
+  keys.push_back({"schedule.execution", Effect::execution, only("async", {"lockstep", "pipeline"}),
+                  "async: each rank runs whichever queue its scheduler picks"});
+  keys.push_back(
+      {"schedule.scheduler", Effect::execution,
+       choice(
+           std::vector{SchedulerKind::defrag, SchedulerKind::mtfs, SchedulerKind::flfs, SchedulerKind::mbflfs}, {},
+           [](auto& j) -> auto& { return j.schedule.scheduler; }),
+       "which queue runs next: defrag, most tokens first, first layer first, or that by blocks of layers"});
+  keys.push_back({"schedule.delta", Effect::execution,
+                  number(
+                      0.0, 1.0, [](auto& j) -> auto& { return j.schedule.delta; }),
+                  "defrag: weight of one layer ahead"});
+  keys.push_back({"schedule.lookahead", Effect::execution,
+                  integer(
+                      0, 4096, [](auto& j) -> auto& { return j.schedule.lookahead; }),
+                  "defrag: how many layers ahead it looks"});
+  keys.push_back({"schedule.lookback", Effect::execution,
+                  SwitchKey{[](Job& j) -> bool& { return j.schedule.lookback; }},
+                  "defrag: add the mean length of a queue over the last 10 picks"});
+  keys.push_back({"schedule.block_layers", Effect::execution,
+                  integer(
+                      1, 4096, [](auto& j) -> auto& { return j.schedule.block_layers; }),
+                  "mbflfs: layers in a block"});
+  keys.push_back({"schedule.aging_ms", Effect::execution,
+                  number(
+                      0.0, 1e9, [](auto& j) -> auto& { return j.schedule.aging_ms; }),
+                  "a queue whose oldest row waited longer goes first, whatever the scheduler says"});
+}
+
+void add_limits(std::vector<JobKey>& keys) {
+  keys.push_back({"limits.max_tokens_in_flight", Effect::execution,
+                  integer(
+                      1, 1 << 24, [](auto& j) -> auto& { return j.limits.max_tokens_in_flight; }),
+                  "tokens in the layers at once, per attention rank; bounds the memory of expert queues"});
+  keys.push_back({"limits.segment_tokens", Effect::execution,
+                  integer(
+                      1, 1 << 20, [](auto& j) -> auto& { return j.limits.segment_tokens; }),
+                  "longest run of positions that moves through the layers as a unit"});
+  keys.push_back({"limits.micro_batch_tokens", Effect::execution,
+                  integer(
+                      1, 1 << 20, [](auto& j) -> auto& { return j.limits.micro_batch_tokens; }),
+                  "most tokens of one attention micro-batch"});
+  keys.push_back({"limits.expert_rows", Effect::execution,
+                  integer(
+                      1, 1 << 20, [](auto& j) -> auto& { return j.limits.expert_rows; }),
+                  "most rows of one expert call"});
+  keys.push_back({"limits.kv_tokens", Effect::execution,
+                  integer(
+                      0, most_tokens, [](auto& j) -> auto& { return j.limits.kv_tokens; }),
+                  "tokens that the KV cache holds, per attention rank; 0: from the model and the tokens in flight"});
+}
+
+void add_experts(std::vector<JobKey>& keys) {
+  keys.push_back({"placement.planner", Effect::execution,
+                  only("linear", {"round_robin", "eplb", "speed_lpt", "trace_lpt", "gem"}),
+                  "which rank has which expert; linear: equal runs of ids"});
+  keys.push_back({"replicas.ratio", Effect::execution, only(1.0), "physical experts for each logical one"});
+  keys.push_back({"capacity.method", Effect::results, only("off", {"drop", "expanded_drop", "one_shot", "reroute"}),
+                  "what happens to rows above an expert's capacity; off: there is no capacity"});
+}
+
+void add_run(std::vector<JobKey>& keys) {
+  keys.push_back({"run.seed", Effect::results,
+                  integer(
+                      0, most_seed, [](auto& j) -> auto& { return j.run.seed; }),
+                  "seed of the sampling where a request has none"});
+  keys.push_back({"run.rows_per_block", Effect::execution,
+                  integer(
+                      1, 1 << 20, [](auto& j) -> auto& { return j.run.rows_per_block; }),
+                  "result rows that are committed together"});
+  keys.push_back({"run.strict", Effect::execution, SwitchKey{[](Job& j) -> bool& { return j.run.strict; }},
+                  "exit code 3 when a row failed"});
+  keys.push_back({"run.progress", Effect::execution,
+                  choice(
+                      std::vector{ProgressKind::automatic, ProgressKind::bar, ProgressKind::json, ProgressKind::off},
+                      {}, [](auto& j) -> auto& { return j.run.progress; }),
+                  "progress on stderr; auto: a bar on a terminal, else lines of JSON"});
+  keys.push_back({"run.watchdog_s", Effect::execution,
+                  number(
+                      0.001, 1e7, [](auto& j) -> auto& { return j.run.watchdog_s; }),
+                  "a rank without progress for so long ends the job with exit code 71"});
+}
+
+std::vector<JobKey> make_table() {
+  std::vector<JobKey> keys;
+  add_paths_and_layout(keys);
+  add_schedule(keys);
+  add_limits(keys);
+  add_experts(keys);
+  add_run(keys);
+  return keys;
+}
+
+template <class... Cases>
+struct Overloaded : Cases... {
+  using Cases::operator()...;
+};
+
+std::string in_quotes(const std::vector<std::string_view>& words) {
+  std::vector<std::string> quoted;
+  for (const auto word : words) quoted.push_back(quoted_toml(word));
+  return fmt::format("{}", fmt::join(quoted, " or "));
+}
+
+}  // namespace
+
+std::span<const JobKey> job_key_table() {
+  static const auto table = make_table();
+  return table;
+}
+
+std::string_view section_of(std::string_view key_name) { return key_name.substr(0, key_name.find('.')); }
+
+std::string number_as_toml(double value) {
+  auto text = fmt::format("{}", value);  // shortest form that reads back as the same number
+  if (text.find_first_of(".en") == std::string::npos) text += ".0";
+  return text;
+}
+
+std::string quoted_toml(std::string_view text) {
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      quoted += '\\';
+      quoted += c;
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+      quoted += fmt::format("\\u{:04X}", static_cast<unsigned>(static_cast<unsigned char>(c)));
+    } else {
+      quoted += c;
+    }
+  }
+  return quoted + '"';
+}
+
+std::string value_as_toml(const JobKey& key, const Job& job) {
+  // SwitchKey and PathKey have one accessor, for a Job that may be changed; a copy serves here.
+  auto copy = job;
+  return std::visit(Overloaded{[&](const IntegerKey& type) { return std::to_string(type.get(job)); },
+                               [&](const NumberKey& type) { return number_as_toml(type.get(job)); },
+                               [&](const SwitchKey& type) -> std::string { return type.of(copy) ? "true" : "false"; },
+                               [&](const PathKey& type) { return quoted_toml(type.of(copy)); },
+                               [&](const ChoiceKey& type) { return quoted_toml(type.get(job)); }},
+                    key.type);
+}
+
+std::string describe_allowed(const JobKey& key) {
+  return std::visit(
+      Overloaded{[](const IntegerKey& type) { return fmt::format("an integer from {} to {}", type.min, type.max); },
+                 [](const NumberKey& type) {
+                   return type.min == type.max ? number_as_toml(type.min)
+                                               : fmt::format("a number from {} to {}", type.min, type.max);
+                 },
+                 [](const SwitchKey&) -> std::string { return "true or false"; },
+                 [](const PathKey&) -> std::string { return "a path in quotes"; },
+                 [](const ChoiceKey& type) { return in_quotes(type.allowed); }},
+      key.type);
+}
+
+}  // namespace moebius::io

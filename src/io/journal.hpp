@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The journal of a result folder: which row blocks are committed. A block counts from the moment its
+// record is in the journal, synced; before that it is as if never written.
+// Text, one record a line: 16 hexadecimal digits (xxh3 of the rest of the line), a space, a JSON object.
+//
+// Why nothing is lost or mixed: a record is one write() to a file opened for appending, under an fcntl
+// lock that also covers ranks of other nodes on a shared file system; a rank that dies while writing
+// leaves at most one line without its newline, which readers skip and the next writer cuts off.
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/hash.hpp"
+#include "base/ids.hpp"
+#include "io/durable_file.hpp"
+
+namespace moebius::io {
+
+enum class RecordKind : std::uint8_t { block, master };
+
+struct JournalRecord {
+  RecordKind kind = RecordKind::block;
+  std::string file;           ///< inside the result folder: "blocks/r0-3-5f1c09ab.h5" or "results.h5"
+  RankId rank;                ///< who wrote it
+  std::int64_t sequence = 0;  ///< of the blocks of one rank, from 0
+  std::int64_t num_rows = 0;
+  std::int64_t num_tokens = 0;
+  std::int64_t num_failed = 0;  ///< rows whose status is not a success
+  std::uint64_t checksum = 0;   ///< xxh3 of the bytes of the file
+  Digest128 digest;             ///< sum of the digests of its rows
+  std::string job_fingerprint;
+  std::string utc;  ///< when it was committed
+
+  bool operator==(const JournalRecord&) const = default;
+};
+
+/// One line of the journal without its newline, and back; nothing where the line is damaged.
+std::string to_line(const JournalRecord& record);
+bool parse_line(std::string_view line, JournalRecord& record);
+
+/// The writing end; every rank that commits blocks has one.
+class Journal {
+ public:
+  /// Opens (creates) the journal of `directory`.
+  explicit Journal(const std::filesystem::path& directory);
+  /// Returns once the record is on the disk. Failure if the lock is not to be had within a minute.
+  void append(const JournalRecord& record);
+
+ private:
+  std::filesystem::path path_;
+  FileDescriptor file_;
+};
+
+struct JournalContents {
+  std::vector<JournalRecord> records;       ///< in the order of the file
+  std::vector<std::int64_t> damaged_lines;  ///< 1-based; not the torn last line
+  std::int64_t torn_bytes = 0;              ///< of a last line without newline: a record that was not committed
+
+  /// The newest record of results.h5, or nullptr.
+  [[nodiscard]] const JournalRecord* master() const;
+  [[nodiscard]] std::vector<JournalRecord> blocks() const;
+};
+
+std::filesystem::path journal_path(const std::filesystem::path& directory);
+/// Failure(unreadable_input) where there is no journal; damage is reported, not thrown.
+JournalContents read_journal(const std::filesystem::path& directory);
+
+}  // namespace moebius::io

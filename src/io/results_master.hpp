@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// results.h5: all rows of a run in input order, as virtual datasets over the row blocks, and beside them
+// what is known of the run. Written by rank 0 when all blocks are committed.
+// Invariants: sources are named relative to the folder, which can be moved; elements of a block that is
+// not there read as fill values (NaN, -1, "missing"), never as data; the digest is the sum over the rows.
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/hash.hpp"
+#include "base/timing.hpp"
+
+namespace moebius::io {
+
+/// What one rank did in one phase.
+struct RankTiming {
+  int rank = 0;
+  std::string role;  ///< "attention", "expert", "colocated"
+  std::string node;  ///< host name
+  Phase phase = Phase::idle;
+  PhaseTotal total;
+};
+
+struct RankMemory {
+  int rank = 0;
+  std::int64_t peak_rss_bytes = 0;
+};
+
+/// Rows that each routed expert worked on.
+struct ExpertLoad {
+  int num_layers = 0, num_experts = 0;
+  std::vector<std::int64_t> rows;  // [num_layers, num_experts]
+};
+
+/// Which logical expert sat where, for every generation of the placement.
+struct PlacementHistory {
+  int num_generations = 0, num_layers = 0, num_ranks = 0, num_places = 0;
+  std::vector<std::int32_t> expert;  // [num_generations, num_layers, num_ranks, num_places], -1: empty
+};
+
+/// The attributes and tables of a run. Texts that FORMAT.md wants: program_version, commit, build_flags,
+/// library_versions, processor, model_path, model_hash, tokenizer_hash, job_toml, rank_layout.
+struct RunRecord {
+  std::vector<std::pair<std::string, std::string>> texts;  ///< attribute name, value
+  std::uint64_t seed = 0;
+  std::int64_t restart_count = 0;
+  std::int64_t num_rows_expected = 0;
+  std::string start_utc, end_utc;  ///< as utc_now() writes them
+  std::vector<RankTiming> timing;
+  std::vector<RankMemory> memory;
+  ExpertLoad load;
+  PlacementHistory placement;
+};
+
+struct MasterSummary {
+  std::int64_t num_rows = 0, num_tokens = 0, num_failed = 0, num_blocks = 0;
+  Digest128 digest;  ///< the invariance digest
+};
+
+/// Writes (replaces) results.h5 over the committed blocks of `directory` and notes it in the journal.
+/// Failure where the blocks are not whole (block_index.hpp) or the file cannot be written.
+MasterSummary write_master(const std::filesystem::path& directory, const RunRecord& record);
+
+}  // namespace moebius::io

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/run_tables.hpp"
+
+#include <fmt/format.h>
+
+#include <string>
+
+#include "base/check.hpp"
+#include "base/failure.hpp"
+#include "io/hdf5_data.hpp"
+
+namespace moebius::io {
+namespace {
+
+using enum ElementKind;
+
+constexpr ArraySpec timing_rank{"/ranks/timing/rank", i32, "MPI rank", "1"};
+constexpr ArraySpec timing_role{"/ranks/timing/role", byte, "what the rank did: attention, expert, colocated", "UTF-8"};
+constexpr ArraySpec timing_node{"/ranks/timing/node", byte, "host that the rank ran on", "UTF-8"};
+constexpr ArraySpec timing_phase{"/ranks/timing/phase", byte, "phase of the loop; phases do not overlap", "UTF-8"};
+constexpr ArraySpec timing_seconds{"/ranks/timing/seconds", f64, "time spent in the phase", "s"};
+constexpr ArraySpec timing_calls{"/ranks/timing/calls", i64, "how often the phase was entered", "1"};
+constexpr ArraySpec timing_rows{"/ranks/timing/rows", i64, "rows worked on in the phase", "1"};
+constexpr ArraySpec timing_bytes{"/ranks/timing/bytes", i64, "bytes moved in the phase", "bytes"};
+constexpr ArraySpec memory_rank{"/ranks/memory/rank", i32, "MPI rank", "1"};
+constexpr ArraySpec memory_peak{"/ranks/memory/peak_rss_bytes", i64, "largest resident set of the rank", "bytes"};
+constexpr ArraySpec expert_load{"/experts/load", i64, "rows per routed expert [layer, expert]", "1"};
+constexpr ArraySpec expert_placement{"/experts/placement", i32,
+                                     "logical expert at [generation, layer, rank, place], -1 where there is none", "1"};
+
+/// One field of every record, written as a column.
+template <class Value, class Records, class Field>
+void write_column(hid_t file, const ArraySpec& spec, const Records& records, Field field) {
+  std::vector<Value> values;
+  for (const auto& record : records) values.push_back(static_cast<Value>(field(record)));
+  const hsize_t dims[] = {values.size()};
+  write_array(file, spec, dims, values.data());
+}
+
+template <class Records, class Field>
+void write_names(hid_t file, const ArraySpec& spec, const Records& records, Field field) {
+  std::vector<std::string> values;
+  for (const auto& record : records) values.emplace_back(field(record));
+  write_strings(file, spec, values);
+}
+
+/// All of an array with so many dimensions; its shape goes to `dims`.
+template <class Value>
+std::vector<Value> read_all(hid_t file, const ArraySpec& spec, std::size_t num_dims, std::vector<hsize_t>& dims) {
+  const OpenArray array = open_array(file, spec.path);
+  if (array.dims.size() != num_dims)
+    throw Failure{ExitCode::unreadable_input, fmt::format("cannot read {} (it has {} dimensions, not {}) check that "
+                                                          "the file was written by moebius",
+                                                          spec.path, array.dims.size(), num_dims)};
+  dims = array.dims;
+  hsize_t size = 1;
+  for (const hsize_t dim : dims) size *= dim;
+  std::vector<Value> values(size);
+  read_array(array, spec, 0, dims[0], values.data());
+  return values;
+}
+
+template <class Value>
+std::vector<Value> read_column(hid_t file, const ArraySpec& spec, std::size_t num_rows) {
+  std::vector<hsize_t> dims;
+  std::vector<Value> values = read_all<Value>(file, spec, 1, dims);
+  if (values.size() != num_rows)
+    throw Failure{ExitCode::unreadable_input,
+                  fmt::format("cannot read {} (its length does not agree with its table) check that the file was "
+                              "written by moebius",
+                              spec.path)};
+  return values;
+}
+
+Phase phase_named(const std::string& name) {
+  for (std::size_t i = 0; i < num_phases; ++i)
+    if (to_string(static_cast<Phase>(i)) == name) return static_cast<Phase>(i);
+  throw Failure{ExitCode::unreadable_input, fmt::format("cannot read /ranks/timing/phase (it holds the unknown phase "
+                                                        "{}) read the file with the version that wrote it",
+                                                        name)};
+}
+
+}  // namespace
+
+void write_run_tables(hid_t file, const RunRecord& record) {
+  const auto& timing = record.timing;
+  write_column<std::int32_t>(file, timing_rank, timing, [](const RankTiming& t) { return t.rank; });
+  write_names(file, timing_role, timing, [](const RankTiming& t) { return t.role; });
+  write_names(file, timing_node, timing, [](const RankTiming& t) { return t.node; });
+  write_names(file, timing_phase, timing, [](const RankTiming& t) { return to_string(t.phase); });
+  write_column<double>(file, timing_seconds, timing, [](const RankTiming& t) { return t.total.seconds; });
+  write_column<std::int64_t>(file, timing_calls, timing, [](const RankTiming& t) { return t.total.calls; });
+  write_column<std::int64_t>(file, timing_rows, timing, [](const RankTiming& t) { return t.total.rows; });
+  write_column<std::int64_t>(file, timing_bytes, timing, [](const RankTiming& t) { return t.total.bytes; });
+  write_column<std::int32_t>(file, memory_rank, record.memory, [](const RankMemory& m) { return m.rank; });
+  write_column<std::int64_t>(file, memory_peak, record.memory, [](const RankMemory& m) { return m.peak_rss_bytes; });
+
+  const ExpertLoad& load = record.load;
+  const hsize_t load_dims[] = {static_cast<hsize_t>(load.num_layers), static_cast<hsize_t>(load.num_experts)};
+  MOEBIUS_EXPECT(load.rows.size() == load_dims[0] * load_dims[1]);
+  write_array(file, expert_load, load_dims, load.rows.data());
+  const PlacementHistory& p = record.placement;
+  const hsize_t dims[] = {static_cast<hsize_t>(p.num_generations), static_cast<hsize_t>(p.num_layers),
+                          static_cast<hsize_t>(p.num_ranks), static_cast<hsize_t>(p.num_places)};
+  MOEBIUS_EXPECT(p.expert.size() == dims[0] * dims[1] * dims[2] * dims[3]);
+  write_array(file, expert_placement, dims, p.expert.data());
+}
+
+std::vector<RankTiming> read_timing(hid_t file) {
+  const std::vector<std::string> roles = read_strings(file, timing_role.path);
+  const std::vector<std::string> nodes = read_strings(file, timing_node.path);
+  const std::vector<std::string> phases = read_strings(file, timing_phase.path);
+  const std::size_t n = phases.size();
+  if (roles.size() != n || nodes.size() != n)
+    throw Failure{ExitCode::unreadable_input,
+                  "cannot read /ranks/timing (its columns differ in length) check that the "
+                  "file was written by moebius"};
+  const auto ranks = read_column<std::int32_t>(file, timing_rank, n);
+  const auto seconds = read_column<double>(file, timing_seconds, n);
+  const auto calls = read_column<std::int64_t>(file, timing_calls, n);
+  const auto rows = read_column<std::int64_t>(file, timing_rows, n);
+  const auto bytes = read_column<std::int64_t>(file, timing_bytes, n);
+  std::vector<RankTiming> timing;
+  for (std::size_t i = 0; i < n; ++i)
+    timing.push_back({.rank = ranks[i],
+                      .role = roles[i],
+                      .node = nodes[i],
+                      .phase = phase_named(phases[i]),
+                      .total = {.seconds = seconds[i], .calls = calls[i], .rows = rows[i], .bytes = bytes[i]}});
+  return timing;
+}
+
+std::vector<RankMemory> read_memory(hid_t file) {
+  std::vector<hsize_t> dims;
+  const auto peaks = read_all<std::int64_t>(file, memory_peak, 1, dims);
+  const auto ranks = read_column<std::int32_t>(file, memory_rank, peaks.size());
+  std::vector<RankMemory> memory;
+  for (std::size_t i = 0; i < peaks.size(); ++i) memory.push_back({.rank = ranks[i], .peak_rss_bytes = peaks[i]});
+  return memory;
+}
+
+ExpertLoad read_expert_load(hid_t file) {
+  std::vector<hsize_t> dims;
+  ExpertLoad load;
+  load.rows = read_all<std::int64_t>(file, expert_load, 2, dims);
+  load.num_layers = static_cast<int>(dims[0]);
+  load.num_experts = static_cast<int>(dims[1]);
+  return load;
+}
+
+PlacementHistory read_placement(hid_t file) {
+  std::vector<hsize_t> dims;
+  PlacementHistory placement;
+  placement.expert = read_all<std::int32_t>(file, expert_placement, 4, dims);
+  placement.num_generations = static_cast<int>(dims[0]);
+  placement.num_layers = static_cast<int>(dims[1]);
+  placement.num_ranks = static_cast<int>(dims[2]);
+  placement.num_places = static_cast<int>(dims[3]);
+  return placement;
+}
+
+}  // namespace moebius::io

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The tables of results.h5 that tell of the run and not of its rows: /ranks and /experts.
+// For the sources of `io` only; others read them through ResultsReader.
+
+#include <vector>
+
+#include "io/hdf5_handle.hpp"
+#include "io/results_master.hpp"
+
+namespace moebius::io {
+
+void write_run_tables(hid_t file, const RunRecord& record);
+
+std::vector<RankTiming> read_timing(hid_t file);
+std::vector<RankMemory> read_memory(hid_t file);
+ExpertLoad read_expert_load(hid_t file);
+PlacementHistory read_placement(hid_t file);
+
+}  // namespace moebius::io

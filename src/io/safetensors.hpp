@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The weights of a checkpoint: safetensors files, mapped read-only. Any rank may open one; pages come
+// from the node's page cache, so ranks of a node share them.
+//
+// Every offset is checked when the checkpoint is opened, so a TensorRef never points outside its file.
+// A TensorRef and the result of lookup() are good as long as the Checkpoint lives (also after it was
+// moved). A file that another program cuts short while it is mapped is beyond what can be checked.
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/tensor.hpp"
+
+namespace moebius::io {
+
+class Checkpoint {
+ public:
+  /// model.safetensors, or else the shards of model.safetensors.index.json. Throws
+  /// Failure{unreadable_input} naming the file and the tensor.
+  static Checkpoint open(const std::filesystem::path& model_dir);
+  /// One file, whatever its name.
+  static Checkpoint open_file(const std::filesystem::path& file);
+
+  Checkpoint(Checkpoint&&) noexcept;
+  Checkpoint& operator=(Checkpoint&&) noexcept;
+  ~Checkpoint();
+
+  [[nodiscard]] std::optional<TensorRef> find(std::string_view name) const;
+  /// Ascending.
+  [[nodiscard]] std::vector<std::string> names() const;
+  [[nodiscard]] TensorLookup lookup() const;
+
+  /// Hash of all headers, file sizes and a sample of the data (64 places of each file), in the order of
+  /// the file names; does not depend on where the checkpoint lies.
+  [[nodiscard]] std::uint64_t fingerprint() const;
+  /// Bytes of all tensors together.
+  [[nodiscard]] std::int64_t total_bytes() const;
+
+ private:
+  struct Files;
+  explicit Checkpoint(std::unique_ptr<Files> files);
+  std::unique_ptr<Files> files_;  // on the heap: lookups keep working when the Checkpoint is moved
+};
+
+}  // namespace moebius::io

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The header of a safetensors file: 8 bytes little-endian length, JSON, then the data. A pure function
+// of the file's bytes, for safetensors.cpp and its tests.
+//
+// What is checked, so that nobody has to check again: every tensor lies inside the file, its size is
+// its shape times its element size, and the tensors tile the data section without hole or overlap.
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/tensor.hpp"
+
+namespace moebius::io {
+
+struct HeaderTensor {
+  std::string name;
+  DType dtype = DType::other;
+  std::vector<std::int64_t> shape;
+  std::int64_t begin = 0, end = 0;  ///< offsets from the start of the file
+};
+
+struct SafetensorsHeader {
+  std::vector<HeaderTensor> tensors;  ///< ascending offsets
+  std::int64_t num_bytes = 0;         ///< of the length field and the JSON
+};
+
+/// `bytes` is the whole file; only its header is touched. Throws Failure{unreadable_input} that names
+/// `file` and the tensor.
+SafetensorsHeader parse_safetensors_header(std::span<const std::byte> bytes, const std::string& file);
+
+}  // namespace moebius::io

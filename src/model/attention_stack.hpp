@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Everything that an attention rank computes, one layer and one micro-batch at a time: embedding,
+// attention, router, dense layers, combine, LM head. The routed experts are ExpertStack's; what passes
+// between the two is the result of route() and TokenStates::expert_output().
+//
+// Order, for each token: embed; for each layer attend, then either dense_mlp or route, experts, combine;
+// then lm_head. Each step's bits depend on the token and on its sequence's earlier positions only, not on
+// the micro-batch around it. Numbers: weights, inputs of matrix products, keys, values and the rows that
+// go to experts are in compute type; residual, norms, softmax and router are fp32.
+// Scratch is allocated at construction (the list of kv blocks grows to its longest use). One thread.
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "base/model_config.hpp"
+#include "base/tensor.hpp"
+#include "kernels/activations.hpp"
+#include "kernels/attention.hpp"
+#include "kernels/ffn.hpp"
+#include "kernels/gemm.hpp"
+#include "kernels/rope.hpp"
+#include "model/kv_cache.hpp"
+#include "model/token_states.hpp"
+
+namespace moebius::model {
+
+/// A run of consecutive positions of one sequence. The table has blocks for all of them, and the keys and
+/// values of earlier positions are in the cache or belong to a segment of the same micro-batch.
+struct SegmentRef {
+  const KvTable* table = nullptr;
+  int first_position = 0;
+  int num_tokens = 0;
+};
+
+/// Tokens that pass a layer together: the rows of the segments, one segment after the other.
+struct MicroBatch {
+  std::span<const std::int32_t> rows;    // [num_tokens] TokenStates rows
+  std::span<const int> positions;        // [num_tokens]
+  std::span<const SegmentRef> segments;  // their num_tokens add up to rows.size()
+};
+
+class AttentionStack {
+ public:
+  /// Reads its weights (all but the routed experts). Throws Failure{unreadable_input}.
+  AttentionStack(const ModelConfig& config, ComputeType compute, const TensorLookup& tensors, int max_batch_tokens);
+  AttentionStack(const AttentionStack&) = delete;
+  AttentionStack& operator=(const AttentionStack&) = delete;
+
+  [[nodiscard]] int max_batch_tokens() const { return max_batch_tokens_; }
+  [[nodiscard]] kernels::KvLayout kv_layout() const { return kv_layout_; }
+
+  /// Residual of each row = embedding of its token. Any number of rows.
+  void embed(TokenStates& states, std::span<const std::int32_t> rows, std::span<const TokenId> tokens) const;
+  /// Norm, queries, keys, values, attention over the cache, output projection; added to the residual.
+  /// Keys and values of the whole micro-batch are written before any query reads.
+  void attend(LayerId layer, const MicroBatch& batch, TokenStates& states, KvCache& kv);
+  /// Norm and router of a layer with routed experts: sets topk_ids and topk_weights of the rows and returns
+  /// the experts' input, valid until the next call. // [rows.size(), hidden_size] in compute type
+  [[nodiscard]] std::span<const std::byte> route(LayerId layer, std::span<const std::int32_t> rows, TokenStates& states);
+  /// The feed-forward network of a dense layer, added to the residual.
+  void dense_mlp(LayerId layer, std::span<const std::int32_t> rows, TokenStates& states);
+  /// Adds the weighted expert outputs, which have all arrived, to the residual. Any number of rows.
+  void combine(LayerId layer, std::span<const std::int32_t> rows, TokenStates& states) const;
+  /// Final norm and logits, a few rows at a time: sink(i, logits of rows[i]) for i = 0, 1, ... The logits
+  /// are valid during the call, which must not come back to this stack. Any number of rows.
+  using LogitsSink = std::function<void(int, std::span<const float>)>;
+  void lm_head(std::span<const std::int32_t> rows, const TokenStates& states, const LogitsSink& sink);
+  /// The hidden states that the LM head multiplies, before they are rounded to compute type. At most
+  /// max_batch_tokens rows; valid until the next call. // [rows.size(), hidden_size]
+  [[nodiscard]] std::span<const float> final_norm(std::span<const std::int32_t> rows, const TokenStates& states);
+
+  [[nodiscard]] std::size_t weight_bytes() const;
+  [[nodiscard]] std::size_t scratch_bytes() const;
+  [[nodiscard]] std::size_t bytes() const { return weight_bytes() + scratch_bytes(); }
+  /// What weight_bytes() will be, without loading.
+  static std::size_t weight_bytes(const ModelConfig& config, ComputeType compute);
+
+ private:
+  struct Layer {
+    std::vector<float> input_norm, post_attention_norm;  // [hidden_size]
+    std::vector<float> q_norm, k_norm;                   // [head_dim]
+    kernels::PackedMatrix qkv;     // [(num_heads + 2 num_kv_heads) head_dim, hidden_size]: q_proj, k_proj, v_proj
+    kernels::PackedMatrix o_proj;  // [hidden_size, num_heads head_dim]
+    kernels::PackedMatrix router;  // [num_experts, hidden_size] fp32; empty in a dense layer
+    kernels::ExpertFfn dense;      // empty in a layer with routed experts
+  };
+
+  [[nodiscard]] int q_width() const { return config_.num_heads * config_.head_dim; }
+  [[nodiscard]] int kv_width() const { return config_.num_kv_heads * config_.head_dim; }
+  [[nodiscard]] int qkv_width() const { return q_width() + 2 * kv_width(); }
+
+  void allocate_scratch();
+  /// normed_ = norm of the residuals.
+  void normalise(std::span<const std::int32_t> rows, const TokenStates& states, std::span<const float> weight);
+  /// Rows of fp32 as inputs of a product: rounded into inputs_ where the compute type is not fp32.
+  [[nodiscard]] kernels::RowsView to_inputs(const std::vector<float>& values, std::size_t num_rows, int width);
+  /// Queries, keys and values of normed_: qkv_, with head norms and rotation applied.
+  void make_qkv(const Layer& layer, std::span<const int> positions);
+  void store_kv(LayerId layer, const MicroBatch& batch, KvCache& kv) const;
+  /// mixed_ = attention of the queries in qkv_.
+  void mix(LayerId layer, const MicroBatch& batch, const KvCache& kv);
+  /// Residuals of the rows += update_.
+  void add_update(std::span<const std::int32_t> rows, TokenStates& states) const;
+
+  ModelConfig config_;
+  ComputeType compute_;
+  int max_batch_tokens_;
+  kernels::KvLayout kv_layout_;
+  kernels::RopeTable rope_;
+  std::vector<std::byte> embedding_;  // [vocab_size, hidden_size] compute type
+  std::vector<Layer> layers_;         // [num_layers]
+  std::vector<float> final_norm_;     // [hidden_size]
+  kernels::PackedMatrix lm_head_;     // [vocab_size, hidden_size]
+
+  std::vector<float> normed_;         // [max_batch_tokens, hidden_size]
+  std::vector<std::byte> inputs_;     // [max_batch_tokens, widest input] compute type; empty in fp32
+  std::vector<float> qkv_;            // [max_batch_tokens, qkv_width]
+  std::vector<float> mixed_;          // [max_batch_tokens, q_width]
+  std::vector<float> update_;         // [max_batch_tokens, hidden_size]
+  std::vector<float> router_logits_;  // [max_batch_tokens, num_experts]
+  std::vector<float> logits_;         // [rows of one LM head call, vocab_size]
+  kernels::FfnScratch ffn_scratch_;
+  std::vector<const std::byte*> block_pointers_;     // of all segments of a micro-batch
+  std::vector<kernels::SegmentQueries> queries_;     // [segments of a micro-batch]
+};
+
+}  // namespace moebius::model

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ranks/attention_side.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.hpp"
+
+namespace moebius::ranks {
+
+AttentionSide::AttentionSide(const Parts& parts, StageMap stages, int max_micro_batch_tokens, std::size_t max_payload_bytes)
+    : parts_(parts),
+      stages_(stages),
+      max_micro_batch_tokens_(max_micro_batch_tokens),
+      row_bytes_(static_cast<std::size_t>(parts.config.hidden_size) * element_bytes(parts.compute)),
+      max_rows_per_block_(max_dispatch_rows(max_payload_bytes, static_cast<std::size_t>(parts.config.experts_per_token), row_bytes_)),
+      queues_(static_cast<std::size_t>(parts.config.num_layers) + 1),
+      queued_tokens_(queues_.size(), 0),
+      segment_of_row_(static_cast<std::size_t>(parts.states.capacity()), -1),
+      rows_free_(parts.states.capacity()) {
+  MOEBIUS_EXPECT(max_rows_per_block_ > 0);
+}
+
+bool AttentionSide::admit(double now) {
+  bool changed = parts_.workload.admit();
+  while (auto piece = parts_.workload.next_piece(rows_free_)) {
+    changed = true;
+    const std::int32_t idx = new_segment(*piece);
+    const auto first = piece->sequence->tokens.begin() + piece->begin;
+    new_tokens_.assign(first, first + piece->num_tokens);
+    parts_.stack.embed(parts_.states, segment(idx).rows, new_tokens_);
+    make_ready(idx, 0, now);
+  }
+  return changed;
+}
+
+std::int32_t AttentionSide::new_segment(const Workload::Piece& piece) {
+  if (free_segments_.empty()) {
+    free_segments_.push_back(static_cast<std::int32_t>(segments_.size()));
+    segments_.emplace_back();
+  }
+  const std::int32_t idx = free_segments_.back();
+  free_segments_.pop_back();
+  Segment& self = segment(idx);
+  self.sequence = piece.sequence;
+  self.begin = piece.begin;
+  self.rows.resize(static_cast<std::size_t>(piece.num_tokens));
+  parts_.states.acquire(self.rows);
+  rows_free_ -= piece.num_tokens;
+  for (const std::int32_t row : self.rows) segment_of_row_[static_cast<std::size_t>(row)] = idx;
+  self.pred = piece.sequence->last_segment;
+  self.succ = -1;
+  if (self.pred >= 0) segment(self.pred).succ = idx;
+  self.ready_layer = -1;
+  self.entered_layer = -1;
+  self.num_outputs_missing = 0;
+  piece.sequence->last_segment = idx;
+  ++piece.sequence->num_segments_in_flight;
+  ++num_in_flight_;
+  ++counters_.segments;
+  return idx;
+}
+
+void AttentionSide::release_segment(std::int32_t idx) {
+  Segment& self = segment(idx);
+  MOEBIUS_EXPECT(self.pred < 0 && self.num_outputs_missing == 0);  // predecessors leave first
+  if (self.succ >= 0) segment(self.succ).pred = -1;
+  Sequence& sequence = *self.sequence;
+  if (sequence.last_segment == idx) sequence.last_segment = -1;
+  for (const std::int32_t row : self.rows) segment_of_row_[static_cast<std::size_t>(row)] = -1;
+  parts_.states.release(self.rows);
+  rows_free_ += self.num_tokens();
+  self.rows.clear();
+  self.sequence = nullptr;
+  free_segments_.push_back(idx);
+  --num_in_flight_;
+  if (--sequence.num_segments_in_flight == 0) parts_.workload.segments_done(sequence);
+}
+
+void AttentionSide::make_ready(std::int32_t idx, int layer, double now) {
+  segment(idx).ready_layer = layer;
+  // Entering may free the successor to enter, and so on down the sequence.
+  while (idx >= 0) {
+    Segment& self = segment(idx);
+    const bool waits = self.ready_layer == self.entered_layer ||
+                       (self.pred >= 0 && segment(self.pred).entered_layer < self.ready_layer);
+    if (waits) return;
+    enter_queue(idx, now);
+    idx = self.succ;
+  }
+}
+
+void AttentionSide::enter_queue(std::int32_t idx, double now) {
+  Segment& self = segment(idx);
+  self.entered_layer = self.ready_layer;
+  self.queued_s = now;
+  const auto layer = static_cast<std::size_t>(self.ready_layer);
+  queues_[layer].push_back(idx);
+  queued_tokens_[layer] += self.num_tokens();
+  update_table(self.ready_layer);
+}
+
+void AttentionSide::update_table(int layer) {
+  const auto& queue = queues_[static_cast<std::size_t>(layer)];
+  parts_.table.set({stages_.attention_stage(layer), 0}, queued_tokens_[static_cast<std::size_t>(layer)],
+                   queue.empty() ? 0.0 : segment(queue.front()).queued_s);
+}
+
+void AttentionSide::drain_queue(int layer) {
+  auto& queue = queues_[static_cast<std::size_t>(layer)];
+  batch_segments_.clear();
+  batch_rows_.clear();
+  batch_positions_.clear();
+  batch_refs_.clear();
+  while (!queue.empty()) {
+    const Segment& next = segment(queue.front());
+    if (!batch_rows_.empty() && static_cast<int>(batch_rows_.size()) + next.num_tokens() > max_micro_batch_tokens_) break;
+    batch_segments_.push_back(queue.front());
+    queue.pop_front();
+    batch_rows_.insert(batch_rows_.end(), next.rows.begin(), next.rows.end());
+    for (std::int32_t i = 0; i < next.num_tokens(); ++i) batch_positions_.push_back(next.first_position() + i);
+    batch_refs_.push_back({&next.sequence->table, next.first_position(), next.num_tokens()});
+  }
+  MOEBIUS_EXPECT(!batch_rows_.empty());
+  queued_tokens_[static_cast<std::size_t>(layer)] -= static_cast<std::int64_t>(batch_rows_.size());
+  update_table(layer);
+  ++counters_.micro_batches;
+}
+
+void AttentionSide::run(int layer, double now, PhaseClock& clock) {
+  drain_queue(layer);
+  if (layer > 0 && parts_.config.is_moe(LayerId(layer - 1))) {
+    parts_.stack.combine(LayerId(layer - 1), batch_rows_, parts_.states);
+    clock.mark(Phase::combine, static_cast<std::int64_t>(batch_rows_.size()));
+  }
+  if (layer == parts_.config.num_layers) {
+    run_lm_head(clock);
+  } else {
+    run_layer(LayerId(layer), now, clock);
+  }
+}
+
+void AttentionSide::run_layer(LayerId layer, double now, PhaseClock& clock) {
+  const auto num_rows = static_cast<std::int64_t>(batch_rows_.size());
+  const model::MicroBatch batch{.rows = batch_rows_, .positions = batch_positions_, .segments = batch_refs_};
+  parts_.stack.attend(layer, batch, parts_.states, parts_.kv);
+  if (!parts_.config.is_moe(layer)) {
+    parts_.stack.dense_mlp(layer, batch_rows_, parts_.states);
+    clock.mark(Phase::attention, num_rows);
+    for (const std::int32_t idx : batch_segments_) make_ready(idx, layer.value + 1, now);
+    return;
+  }
+  clock.mark(Phase::attention, num_rows);
+  const std::span<const std::byte> hidden = parts_.stack.route(layer, batch_rows_, parts_.states);
+  for (const std::int32_t idx : batch_segments_) {
+    segment(idx).num_outputs_missing = segment(idx).num_tokens() * parts_.config.experts_per_token;
+  }
+  clock.mark(Phase::router, num_rows);
+  dispatch(layer, hidden);
+  clock.mark(Phase::dispatch, num_rows);
+}
+
+void AttentionSide::dispatch(LayerId layer, std::span<const std::byte> hidden) {
+  const int k = parts_.config.experts_per_token;
+  for (std::size_t i = 0; i < batch_rows_.size(); ++i) {
+    const std::int32_t* ids = parts_.states.topk_ids(batch_rows_[i]);
+    for (int k_idx = 0; k_idx < k; ++k_idx) {
+      const policy::PhysicalExpert host = parts_.placement.host(layer, ExpertId(ids[k_idx]));
+      if (pairs_to_.size() <= host.rank.idx()) pairs_to_.resize(host.rank.idx() + 1);
+      pairs_to_[host.rank.idx()].push_back(
+          {static_cast<std::int32_t>(i), {0, static_cast<std::uint16_t>(k_idx), host.place.value}});
+    }
+  }
+  counters_.pairs_sent += static_cast<std::int64_t>(batch_rows_.size()) * k;
+  for (std::size_t rank = 0; rank < pairs_to_.size(); ++rank) {
+    if (!pairs_to_[rank].empty()) send_dispatch(layer, RankId(rank), hidden);
+    pairs_to_[rank].clear();
+  }
+}
+
+// Pairs stand in the order of the micro-batch's rows; each block takes as many whole rows as fit.
+void AttentionSide::send_dispatch(LayerId layer, RankId to, std::span<const std::byte> hidden) {
+  auto& pairs = pairs_to_[to.idx()];
+  for (std::size_t begin = 0; begin < pairs.size();) {
+    std::size_t num_rows = 0, end = begin;
+    for (std::int32_t last = -1; end < pairs.size(); ++end) {
+      if (pairs[end].batch_idx != last) {
+        if (num_rows == max_rows_per_block_) break;
+        last = pairs[end].batch_idx;
+        ++num_rows;
+      }
+      pairs[end].wire.row_in_block = static_cast<std::uint16_t>(num_rows - 1);
+    }
+    const std::size_t num_pairs = end - begin;
+    const BlockLayout layout = dispatch_layout(num_rows, num_pairs, row_bytes_);
+    const comm::MessageHeader header{.kind = static_cast<std::uint16_t>(BlockKind::dispatch),
+                                     .layer = static_cast<std::uint16_t>(layer.value),
+                                     .generation = 0,
+                                     .num_rows = static_cast<std::uint32_t>(num_rows),
+                                     .num_pairs = static_cast<std::uint32_t>(num_pairs)};
+    parts_.outbox.send(to, header, layout.total_bytes, [&](std::span<std::byte> bytes) {
+      for (std::size_t i = 0; i < num_pairs; ++i) {
+        const Pair& pair = pairs[begin + i];
+        const auto batch_idx = static_cast<std::size_t>(pair.batch_idx);
+        store_at(bytes, layout.pairs_offset, i, pair.wire);
+        const std::size_t row = pair.wire.row_in_block;
+        if (i > 0 && pairs[begin + i - 1].wire.row_in_block == row) continue;
+        store_at(bytes, 0, row, static_cast<RowTag>(batch_rows_[batch_idx]));
+        std::memcpy(bytes.data() + layout.data_offset + row * row_bytes_, hidden.data() + batch_idx * row_bytes_, row_bytes_);
+      }
+    });
+    begin = end;
+  }
+}
+
+void AttentionSide::on_outputs(const comm::MessageHeader& header, std::span<const std::byte> payload, double now) {
+  const auto hidden = static_cast<std::size_t>(parts_.config.hidden_size);
+  const BlockLayout layout = outputs_layout(header.num_rows, hidden * sizeof(float));
+  MOEBIUS_EXPECT(payload.size() == layout.total_bytes);
+  for (std::size_t i = 0; i < header.num_rows; ++i) {
+    const auto tag = load_at<OutputTag>(payload, 0, i);
+    MOEBIUS_EXPECT(tag.row < segment_of_row_.size() && tag.k_idx < static_cast<std::uint32_t>(parts_.config.experts_per_token));
+    const std::int32_t idx = segment_of_row_[tag.row];
+    MOEBIUS_EXPECT(idx >= 0 && segment(idx).num_outputs_missing > 0 && segment(idx).entered_layer == header.layer);
+    std::memcpy(parts_.states.expert_output(static_cast<std::int32_t>(tag.row), static_cast<int>(tag.k_idx)),
+                payload.data() + layout.data_offset + i * hidden * sizeof(float), hidden * sizeof(float));
+    if (--segment(idx).num_outputs_missing == 0) make_ready(idx, header.layer + 1, now);
+  }
+  counters_.outputs_received += header.num_rows;
+}
+
+void AttentionSide::run_lm_head(PhaseClock& clock) {
+  struct Wanted {
+    Sequence* sequence;
+    std::int32_t fed_idx;
+  };
+  std::vector<Wanted> wanted;
+  std::vector<std::int32_t> rows;
+  for (const std::int32_t idx : batch_segments_) {
+    const Segment& self = segment(idx);
+    for (std::int32_t i = 0; i < self.num_tokens(); ++i) {
+      if (!Scorer::wants_logits(*self.sequence, self.begin + i)) continue;
+      wanted.push_back({self.sequence, self.begin + i});
+      rows.push_back(self.rows[static_cast<std::size_t>(i)]);
+    }
+  }
+  parts_.stack.lm_head(rows, parts_.states, [&](int i, std::span<const float> logits) {
+    const Wanted& want = wanted[static_cast<std::size_t>(i)];
+    parts_.scorer.on_logits(*want.sequence, want.fed_idx, logits);
+  });
+  clock.mark(Phase::lm_head, static_cast<std::int64_t>(rows.size()));
+  for (const std::int32_t idx : batch_segments_) release_segment(idx);
+  clock.mark(Phase::admit);
+}
+
+}  // namespace moebius::ranks

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The attention role of a rank: cuts sequences into segments, moves segments through the layers one
+// micro-batch at a time, sends their rows to the experts and takes the outputs back.
+//
+// Order: segments of one sequence enter each layer's queue in order (a segment may enter layer l only
+// after its predecessor has), and queues are first in, first out; so a key is always written before a
+// later position looks for it, in an earlier micro-batch or earlier in the same one.
+// Bound: every token in flight holds a row of TokenStates, and there are max_tokens_in_flight of them.
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/timing.hpp"
+#include "comm/transport.hpp"
+#include "model/attention_stack.hpp"
+#include "model/kv_cache.hpp"
+#include "model/token_states.hpp"
+#include "policy/placement.hpp"
+#include "policy/scheduler.hpp"
+#include "ranks/outbox.hpp"
+#include "ranks/stage_map.hpp"
+#include "ranks/wire.hpp"
+#include "ranks/workload.hpp"
+
+namespace moebius::ranks {
+
+/// (row, expert) pairs sent and outputs received: equal at the end of every run, or rows were lost.
+struct AttentionCounters {
+  std::int64_t pairs_sent = 0, outputs_received = 0, micro_batches = 0, segments = 0;
+};
+
+class AttentionSide {
+ public:
+  struct Parts {
+    const ModelConfig& config;
+    ComputeType compute;
+    model::AttentionStack& stack;
+    model::KvCache& kv;
+    model::TokenStates& states;
+    const policy::ExpertPlacement& placement;
+    Workload& workload;
+    Scorer& scorer;
+    Outbox& outbox;
+    policy::QueueTable& table;
+  };
+  AttentionSide(const Parts& parts, StageMap stages, int max_micro_batch_tokens, std::size_t max_payload_bytes);
+
+  /// Claim, admit, and cut segments as far as the token budget allows. True when something changed.
+  bool admit(double now);
+  /// Run layer `layer` (num_layers: final norm, LM head) on one micro-batch of its queue.
+  void run(int layer, double now, PhaseClock& clock);
+  void on_outputs(const comm::MessageHeader& header, std::span<const std::byte> payload, double now);
+
+  /// No row is left to claim, compute or finish.
+  [[nodiscard]] bool finished() const { return num_in_flight_ == 0 && parts_.workload.finished(); }
+  [[nodiscard]] std::int64_t num_in_flight() const { return num_in_flight_; }
+  [[nodiscard]] const AttentionCounters& counters() const { return counters_; }
+
+ private:
+  [[nodiscard]] Segment& segment(std::int32_t idx) { return segments_[static_cast<std::size_t>(idx)]; }
+  std::int32_t new_segment(const Workload::Piece& piece);
+  void release_segment(std::int32_t idx);
+  /// The segment may enter `layer` once its predecessor has.
+  void make_ready(std::int32_t idx, int layer, double now);
+  void enter_queue(std::int32_t idx, double now);
+  void update_table(int layer);
+  void drain_queue(int layer);
+  void run_layer(LayerId layer, double now, PhaseClock& clock);
+  void run_lm_head(PhaseClock& clock);
+  void dispatch(LayerId layer, std::span<const std::byte> hidden);
+  void send_dispatch(LayerId layer, RankId to, std::span<const std::byte> hidden);
+
+  struct Pair {
+    std::int32_t batch_idx;  // row of the micro-batch
+    ExpertPair wire;
+  };
+
+  Parts parts_;
+  StageMap stages_;
+  int max_micro_batch_tokens_;
+  std::size_t row_bytes_, max_rows_per_block_;
+  std::vector<Segment> segments_;                 // pool
+  std::vector<std::int32_t> free_segments_;
+  std::vector<std::deque<std::int32_t>> queues_;  // [num_layers + 1] segments in order of entry
+  std::vector<std::int64_t> queued_tokens_;       // [num_layers + 1]
+  std::vector<std::int32_t> segment_of_row_;      // [TokenStates capacity]
+  // The micro-batch that is being run.
+  std::vector<std::int32_t> batch_segments_, batch_rows_;
+  std::vector<int> batch_positions_;
+  std::vector<model::SegmentRef> batch_refs_;
+  std::vector<TokenId> new_tokens_;
+  std::vector<std::vector<Pair>> pairs_to_;       // [num_ranks] of the micro-batch
+  std::int64_t num_in_flight_ = 0;                // segments
+  std::int32_t rows_free_;
+  AttentionCounters counters_;
+};
+
+}  // namespace moebius::ranks

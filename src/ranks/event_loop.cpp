@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ranks/event_loop.hpp"
+
+#include <thread>
+
+#include "base/check.hpp"
+#include "base/clock.hpp"
+
+namespace moebius::ranks {
+namespace {
+
+/// Messages taken from the rings before the rank computes again: enough to fill its micro-queues,
+/// few enough that a flood of messages does not keep it from computing.
+constexpr std::size_t max_messages_per_turn = 64;
+
+}  // namespace
+
+EventLoop::EventLoop(const Parts& parts, Beat beat)
+    : parts_(parts),
+      beat_(std::move(beat)),
+      handler_([this](RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload) {
+        deliver(from, header, payload);
+      }) {
+  status_.last_work_s = now_s();
+}
+
+void EventLoop::run() {
+  while (!finished()) {
+    turn();
+    if (status_.phase == Phase::idle || status_.phase == Phase::dispatch_wait) std::this_thread::yield();
+  }
+}
+
+void EventLoop::turn() {
+  const double now = now_s();
+  if (work(now) == Outcome::worked) {
+    status_.last_work_s = now;
+    status_.phase = Phase::attention;
+    status_.waits_for = {};
+  } else {
+    status_.waits_for = parts_.outbox.blocked_on();
+    status_.phase = status_.waits_for.valid() ? Phase::dispatch_wait : Phase::idle;
+    parts_.clock.mark(status_.phase);
+  }
+  status_.queued_rows = parts_.table.total_rows();
+  beat_(status_);
+}
+
+EventLoop::Outcome EventLoop::work(double now) {
+  now_ = now;
+  bool worked = false;
+  const std::int64_t bytes_before = bytes_delivered_;
+  if (const std::size_t drained = parts_.transport.drain(handler_, max_messages_per_turn); drained > 0) {
+    worked = true;
+    parts_.clock.mark(Phase::dispatch, static_cast<std::int64_t>(drained), bytes_delivered_ - bytes_before);
+  }
+  if (parts_.attention != nullptr && parts_.attention->admit(now)) {
+    worked = true;
+    parts_.clock.mark(Phase::admit);
+  }
+  if (parts_.outbox.pump() > 0) worked = true;
+  if (const auto pick = parts_.scheduler.pick(parts_.table, now)) {
+    worked = true;
+    run_queue(*pick, now);
+  }
+  if (!fin_sent_ && parts_.attention != nullptr && parts_.attention->finished()) send_fin();
+  parts_.transport.flush();
+  parts_.transport.progress();
+  return worked ? Outcome::worked : Outcome::idle;
+}
+
+void EventLoop::run_queue(policy::QueueRef pick, double now) {
+  const int layer = parts_.stages.layer_of(pick.stage);
+  if (parts_.stages.is_expert_stage(pick.stage)) {
+    parts_.experts->run(layer, PlaceId(pick.queue), parts_.clock);
+  } else {
+    parts_.attention->run(layer, now, parts_.clock);
+  }
+}
+
+void EventLoop::deliver(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload) {
+  bytes_delivered_ += static_cast<std::int64_t>(payload.size());
+  switch (static_cast<BlockKind>(header.kind)) {
+    case BlockKind::dispatch:
+      MOEBIUS_EXPECT(parts_.experts != nullptr);
+      return parts_.experts->on_dispatch(from, header, payload, now_);
+    case BlockKind::fin:
+      MOEBIUS_EXPECT(parts_.experts != nullptr);
+      return parts_.experts->on_fin();
+    case BlockKind::expert_outputs:
+      MOEBIUS_EXPECT(parts_.attention != nullptr);
+      return parts_.attention->on_outputs(header, payload, now_);
+  }
+  MOEBIUS_EXPECT(!"a message of unknown kind arrived");
+}
+
+void EventLoop::send_fin() {
+  // Nothing is in flight, so every block this rank sent has been answered; rings keep their order, so
+  // FIN is the last message of this source everywhere.
+  for (const RankId rank : parts_.expert_ranks) {
+    parts_.outbox.send(rank, {.kind = static_cast<std::uint16_t>(BlockKind::fin)}, 0, [](std::span<std::byte>) {});
+  }
+  fin_sent_ = true;
+}
+
+bool EventLoop::finished() const {
+  if (!parts_.outbox.empty()) return false;
+  if (parts_.attention != nullptr && !fin_sent_) return false;
+  return parts_.experts == nullptr || parts_.experts->finished();
+}
+
+}  // namespace moebius::ranks

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The one loop of a rank, for any of its roles: drain the rings, admit, run at most one micro-queue,
+// send, let MPI progress. It fits a screen on purpose; the rest of the folder exists so that it can.
+//
+// It never blocks: every turn ends with a progress call, and a turn that found nothing to do yields.
+// It ends when the rank has nothing left to do for anybody: an attention rank has said FIN to every
+// expert rank, an expert rank has FIN from every attention rank and nothing stored.
+
+#include <functional>
+#include <span>
+
+#include "base/timing.hpp"
+#include "comm/transport.hpp"
+#include "policy/scheduler.hpp"
+#include "ranks/attention_side.hpp"
+#include "ranks/expert_side.hpp"
+#include "ranks/outbox.hpp"
+#include "ranks/stage_map.hpp"
+
+namespace moebius::ranks {
+
+/// What a rank is doing, for the watchdog and the progress display.
+struct LoopStatus {
+  Phase phase = Phase::idle;    ///< of the newest work, or idle / dispatch_wait
+  RankId waits_for;             ///< invalid: nobody in particular
+  double last_work_s = 0;       ///< when something last moved
+  std::int64_t queued_rows = 0;
+};
+
+class EventLoop {
+ public:
+  struct Parts {
+    comm::Transport& transport;
+    Outbox& outbox;
+    policy::Scheduler& scheduler;
+    policy::QueueTable& table;
+    PhaseClock& clock;
+    StageMap stages;
+    AttentionSide* attention;             ///< nullptr without the role
+    ExpertSide* experts;                  ///< nullptr without the role
+    std::span<const RankId> expert_ranks;  ///< who gets FIN from an attention rank
+  };
+  /// Called at the end of every turn; has to be cheap.
+  using Beat = std::function<void(const LoopStatus&)>;
+
+  EventLoop(const Parts& parts, Beat beat);
+  /// Turns until finished().
+  void run();
+  /// One turn of the loop, for run() and for tests that interleave ranks.
+  void turn();
+  [[nodiscard]] bool finished() const;
+
+ private:
+  enum class Outcome : std::uint8_t { worked, idle };
+  Outcome work(double now);
+  void run_queue(policy::QueueRef pick, double now);
+  void deliver(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload);
+  void send_fin();
+
+  Parts parts_;
+  Beat beat_;
+  LoopStatus status_;
+  comm::MessageHandler handler_;
+  double now_ = 0;
+  bool fin_sent_ = false;
+  std::int64_t bytes_delivered_ = 0;
+};
+
+}  // namespace moebius::ranks

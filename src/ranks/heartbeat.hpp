@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Called in every turn of the loop; a few times a second it tells the others what this rank does, adds
+// to the shared counters, shows progress (rank 0), and looks for a job that has come to a stand.
+//
+// Watchdog: a rank that has had nothing to do for watchdog_s asks what all others do. If nobody has
+// moved for that long, or a rank does not answer, nobody ever will: it prints who waits for whom and
+// the job ends with exit code 71.
+
+#include <cstdint>
+#include <vector>
+
+#include "base/request.hpp"
+#include "comm/control_board.hpp"
+#include "ranks/event_loop.hpp"
+#include "ranks/progress.hpp"
+
+namespace moebius::ranks {
+
+class Heartbeat {
+ public:
+  struct Parts {
+    comm::Session& session;
+    comm::ControlBoard& board;
+    ProgressDisplay* display;          ///< rank 0 only
+    std::int64_t num_requests;
+    double watchdog_s;
+  };
+  explicit Heartbeat(const Parts& parts);
+
+  /// Rows of one request left this rank.
+  void count_rows(const std::vector<Row>& rows);
+  /// Expert rows computed so far on this rank, for the imbalance shown.
+  void beat(const LoopStatus& status);
+  /// This rank is done: wait, still making progress for the others, until all are.
+  void wait_for_all(comm::Transport& transport, PhaseClock& clock);
+
+ private:
+  void publish(const LoopStatus& status, double now);
+  void show(double now, const LoopStatus& status);
+  [[nodiscard]] ProgressNumbers numbers(const LoopStatus& status);
+  void check_for_stall(const LoopStatus& status, double now);
+  [[noreturn]] void end_stalled_job(const std::vector<comm::RankState>& states, double now);
+
+  Parts parts_;
+  double next_publish_s_ = 0, next_check_s_ = 0;
+  std::int64_t new_requests_ = 0, new_failed_ = 0, new_tokens_ = 0;
+};
+
+}  // namespace moebius::ranks

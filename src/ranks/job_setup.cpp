@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ranks/job_setup.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <numeric>
+
+#include "base/check.hpp"
+#include "base/random.hpp"
+#include "io/model_files.hpp"
+#include "ranks/agreement.hpp"
+
+namespace moebius::ranks {
+namespace {
+
+using Lines = std::vector<io::RequestFile::Line>;
+
+Roles roles_of(const policy::RankLayout& layout, RankId rank) {
+  const bool attention = std::ranges::find(layout.attention_ranks, rank) != layout.attention_ranks.end();
+  const bool expert = std::ranges::find(layout.expert_ranks, rank) != layout.expert_ranks.end();
+  MOEBIUS_ENSURE(attention || expert);
+  return attention && expert ? Roles::both : attention ? Roles::attention : Roles::expert;
+}
+
+/// Keys that put lines into an order that depends on the seed alone.
+std::vector<double> random_keys(std::uint64_t seed, const Lines& lines) {
+  std::vector<double> keys;
+  for (const auto& line : lines) keys.push_back(philox_uniform(seed, static_cast<std::uint64_t>(line.line), 0));
+  return keys;
+}
+
+void keep_sample(Lines& lines, std::int64_t num_requests, std::uint64_t seed) {
+  const std::vector<double> keys = random_keys(seed, lines);
+  std::vector<std::size_t> order(lines.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::sort(order, {}, [&](std::size_t i) { return keys[i]; });
+  order.resize(std::min(order.size(), static_cast<std::size_t>(num_requests)));
+  std::ranges::sort(order);
+  Lines kept;
+  for (const std::size_t i : order) kept.push_back(lines[i]);
+  lines = std::move(kept);
+}
+
+/// Rank 0 has looked through the input once; the others get its index.
+void share_lines(comm::Session& session, Lines& lines) {
+  static_assert(std::is_trivially_copyable_v<io::RequestFile::Line>);
+  const auto view = std::as_bytes(std::span(lines));
+  std::vector<std::byte> bytes(view.begin(), view.end());
+  session.broadcast(bytes);
+  lines.resize(bytes.size() / sizeof(io::RequestFile::Line));
+  std::memcpy(lines.data(), bytes.data(), bytes.size());
+}
+
+std::unique_ptr<policy::ClaimPlan> plan_claims(const Lines& lines, int num_claimants, const RunOptions& options) {
+  std::vector<std::int64_t> weights;
+  if (options.shuffle_seed) {
+    // The plan orders by weight: random weights give a random order.
+    for (const double key : random_keys(*options.shuffle_seed + 1, lines)) weights.push_back(static_cast<std::int64_t>(key * 1e6));
+  } else {
+    for (const auto& line : lines) weights.push_back(line.num_bytes);
+  }
+  return std::make_unique<policy::ClaimPlan>(weights, num_claimants);
+}
+
+}  // namespace
+
+JobSetup set_up_job(comm::Session& session, const Job& job, const RunOptions& options) {
+  JobSetup setup;
+  const std::filesystem::path model_dir = job.model.path;
+  // Rank 0 looks at everything first: what is wrong for all is said once.
+  together(session, [&] {
+    setup.layout = policy::decide_layout(session.num_ranks(), job.layout.mode, job.layout.attention_ranks,
+                                         job.layout.expert_ranks);
+    setup.roles = roles_of(setup.layout, session.rank());
+  });
+  together(session, [&] {
+    if (session.rank() != RankId(0)) return;
+    setup.requests = io::RequestFile::open(job.input.path);
+    setup.lines = setup.requests->index();
+    if (options.max_requests > 0) keep_sample(setup.lines, options.max_requests, options.shuffle_seed.value_or(0));
+  });
+  together(session, [&] {
+    setup.config = io::read_model_config(model_dir);
+    setup.checkpoint = io::Checkpoint::open(model_dir);
+    setup.tensors = setup.checkpoint->lookup();
+    if (!has_attention(setup.roles)) return;
+    setup.tokenizer = std::make_unique<model::Tokenizer>(io::read_tokenizer(model_dir));
+    if (session.rank() != RankId(0)) setup.requests = io::RequestFile::open(job.input.path);
+  });
+  together(session, [&] {
+    if (session.rank() == RankId(0)) io::prepare_output_directory(job.output.path, options.on_existing);
+  });
+  share_lines(session, setup.lines);
+  setup.claims = plan_claims(setup.lines, static_cast<int>(setup.layout.attention_ranks.size()), options);
+  std::vector<int> experts_per_layer;
+  for (int layer = 0; layer < setup.config.num_layers; ++layer) {
+    experts_per_layer.push_back(setup.config.is_moe(LayerId(layer)) ? setup.config.num_experts : 0);
+  }
+  setup.placement = std::make_unique<policy::LinearPlacement>(experts_per_layer, setup.layout.expert_ranks);
+  return setup;
+}
+
+}  // namespace moebius::ranks

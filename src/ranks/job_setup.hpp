@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What every rank has to know before the loop starts, found out together: roles, model, input. Each
+// step is agreed on, so that a file that one rank cannot read ends the job with one message.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/job.hpp"
+#include "comm/session.hpp"
+#include "io/request_file.hpp"
+#include "io/safetensors.hpp"
+#include "model/tokenizer.hpp"
+#include "policy/claim_order.hpp"
+#include "policy/layout.hpp"
+#include "policy/placement.hpp"
+#include "ranks/run_job.hpp"
+#include "ranks/stage_map.hpp"
+
+namespace moebius::ranks {
+
+struct JobSetup {
+  policy::RankLayout layout;
+  Roles roles = Roles::both;
+  ModelConfig config;
+  std::optional<io::Checkpoint> checkpoint;
+  TensorLookup tensors;                              ///< of the checkpoint
+  std::unique_ptr<model::Tokenizer> tokenizer;       ///< attention roles only
+  std::uint64_t tokenizer_hash = 0;                  ///< rank 0 only
+  std::optional<io::RequestFile> requests;           ///< attention roles only
+  std::vector<io::RequestFile::Line> lines;          ///< of the requests to run, on every attention rank
+  std::unique_ptr<policy::ClaimPlan> claims;
+  std::unique_ptr<policy::ExpertPlacement> placement;
+};
+
+/// Collective; throws AgreedFailure. On rank 0 it also prepares the output directory.
+JobSetup set_up_job(comm::Session& session, const Job& job, const RunOptions& options);
+
+}  // namespace moebius::ranks

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ranks/rank_engine.hpp"
+
+#include <algorithm>
+
+#include "base/check.hpp"
+
+namespace moebius::ranks {
+namespace {
+
+/// Bytes of a ring slot: large enough that a message's cost is its bytes, small enough that a ring of
+/// eight stays in a core's cache.
+constexpr std::size_t preferred_slot_bytes = 64 * 1024;
+/// KV positions per token of the budget where the user gave no kv_tokens: sequences that generate hold
+/// KV for all their positions but only one token of the budget.
+constexpr std::int64_t kv_tokens_per_budget_token = 16;
+
+}  // namespace
+
+Job::Limits resolve_limits(const Job& job, const ModelConfig& config) {
+  Job::Limits limits = job.limits;
+  limits.segment_tokens = std::min(limits.segment_tokens, limits.max_tokens_in_flight);
+  limits.micro_batch_tokens = std::max(limits.micro_batch_tokens, limits.segment_tokens);
+  if (limits.kv_tokens == 0) {
+    // One sequence of the model's full length must fit, with a block for the border of a branch.
+    limits.kv_tokens = std::max<std::int64_t>(config.max_position_embeddings + 2 * model::KvCache::block_tokens,
+                                              kv_tokens_per_budget_token * limits.max_tokens_in_flight);
+  }
+  return limits;
+}
+
+std::size_t slot_payload_bytes(const ModelConfig& config, ComputeType compute) {
+  const auto hidden = static_cast<std::size_t>(config.hidden_size);
+  const auto k = static_cast<std::size_t>(config.experts_per_token);
+  const std::size_t one_row = std::max(dispatch_layout(1, k, hidden * element_bytes(compute)).total_bytes,
+                                       outputs_layout(1, hidden * sizeof(float)).total_bytes);
+  return round_up_64(std::max(preferred_slot_bytes, one_row));
+}
+
+RankEngine::RankEngine(Parts parts, PhaseClock& clock, EventLoop::Beat beat)
+    : parts_(std::move(parts)),
+      limits_(resolve_limits(parts_.job, parts_.config)),
+      stages_(parts_.roles),
+      outbox_(parts_.transport) {
+  if (has_experts(parts_.roles)) make_experts();
+  std::vector<int> hosted_per_layer;
+  for (int layer = 0; layer < parts_.config.num_layers; ++layer) {
+    hosted_per_layer.push_back(expert_stack_ == nullptr ? 0 : expert_stack_->num_hosted(LayerId(layer)));
+  }
+  table_ = std::make_unique<policy::QueueTable>(stages_.queues_per_stage(hosted_per_layer));
+  scheduler_ = policy::make_scheduler(parts_.job.schedule);
+  if (has_experts(parts_.roles)) {
+    const ExpertSideOptions options{
+        .compute = parts_.job.model.compute,
+        .hidden_size = parts_.config.hidden_size,
+        .max_rows_per_call = limits_.expert_rows,
+        .max_rows_stored = static_cast<std::int64_t>(parts_.attention_ranks.size()) * limits_.max_tokens_in_flight,
+        .num_sources = static_cast<int>(parts_.attention_ranks.size())};
+    expert_side_ = std::make_unique<ExpertSide>(options, *expert_stack_, stages_, *table_, outbox_,
+                                                parts_.transport.max_payload_bytes());
+  }
+  if (has_attention(parts_.roles)) make_attention(std::move(parts_.claim), std::move(parts_.sink));
+  loop_ = std::make_unique<EventLoop>(
+      EventLoop::Parts{.transport = parts_.transport,
+                       .outbox = outbox_,
+                       .scheduler = *scheduler_,
+                       .table = *table_,
+                       .clock = clock,
+                       .stages = stages_,
+                       .attention = attention_.get(),
+                       .experts = expert_side_.get(),
+                       .expert_ranks = parts_.expert_ranks},
+      std::move(beat));
+}
+
+RankEngine::~RankEngine() = default;
+
+void RankEngine::make_experts() {
+  // The placement lists what a rank hosts by layer, then by place: the order that ExpertStack numbers.
+  std::vector<model::HostedExpert> hosted;
+  for (const policy::HostedExpert& expert : parts_.placement.hosted(parts_.transport.rank())) {
+    hosted.push_back({expert.layer, expert.expert});
+  }
+  expert_stack_ = std::make_unique<model::ExpertStack>(parts_.config, parts_.job.model.compute, parts_.tensors, hosted,
+                                                       limits_.expert_rows);
+}
+
+void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
+  MOEBIUS_EXPECT(parts_.tokenizer != nullptr);
+  const ComputeType compute = parts_.job.model.compute;
+  attention_stack_ = std::make_unique<model::AttentionStack>(parts_.config, compute, parts_.tensors, limits_.micro_batch_tokens);
+  kv_ = std::make_unique<model::KvCache>(attention_stack_->kv_layout(), parts_.config.num_layers,
+                                         (limits_.kv_tokens + model::KvCache::block_tokens - 1) / model::KvCache::block_tokens);
+  states_ = std::make_unique<model::TokenStates>(parts_.config, compute, limits_.max_tokens_in_flight);
+  scorer_ = std::make_unique<Scorer>(*parts_.tokenizer, parts_.config.eos_tokens, parts_.job.run.seed);
+  workload_ = std::make_unique<Workload>(limits_, parts_.config, *parts_.tokenizer, *kv_, *scorer_, std::move(claim),
+                                         std::move(sink));
+  attention_ = std::make_unique<AttentionSide>(
+      AttentionSide::Parts{.config = parts_.config,
+                           .compute = compute,
+                           .stack = *attention_stack_,
+                           .kv = *kv_,
+                           .states = *states_,
+                           .placement = parts_.placement,
+                           .workload = *workload_,
+                           .scorer = *scorer_,
+                           .outbox = outbox_,
+                           .table = *table_},
+      stages_, limits_.micro_batch_tokens, parts_.transport.max_payload_bytes());
+}
+
+std::int64_t RankEngine::weight_bytes() const {
+  std::size_t bytes = 0;
+  if (attention_stack_ != nullptr) bytes += attention_stack_->weight_bytes();
+  if (expert_stack_ != nullptr) bytes += expert_stack_->weight_bytes();
+  return static_cast<std::int64_t>(bytes);
+}
+
+std::vector<std::pair<std::string, std::int64_t>> RankEngine::memory_by_kind() const {
+  std::vector<std::pair<std::string, std::int64_t>> kinds;
+  const auto add = [&](const char* kind, std::size_t bytes) { kinds.emplace_back(kind, static_cast<std::int64_t>(bytes)); };
+  if (attention_stack_ != nullptr) {
+    add("attention_weights_and_scratch", attention_stack_->bytes());
+    add("kv_cache", kv_->bytes());
+    add("tokens_in_flight", states_->bytes());
+  }
+  if (expert_stack_ != nullptr) {
+    add("expert_weights_and_scratch", expert_stack_->bytes());
+    add("expert_queues", expert_side_->bytes());
+  }
+  return kinds;
+}
+
+}  // namespace moebius::ranks

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// One rank of a job, put together: weights, queues, scheduler and loop for the roles it has, over a
+// given transport. run_job makes one per process; tests make several in one process over loopback.
+
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/job.hpp"
+#include "base/tensor.hpp"
+#include "comm/transport.hpp"
+#include "model/expert_stack.hpp"
+#include "model/tokenizer.hpp"
+#include "policy/placement.hpp"
+#include "policy/scheduler.hpp"
+#include "ranks/event_loop.hpp"
+#include "ranks/workload.hpp"
+
+namespace moebius::ranks {
+
+/// The limits of a job with the sizes that the user left open filled in; the same on every rank.
+Job::Limits resolve_limits(const Job& job, const ModelConfig& config);
+
+/// Payload bytes of a ring slot that suit the model: some rows with all their experts, at least one.
+std::size_t slot_payload_bytes(const ModelConfig& config, ComputeType compute);
+
+class RankEngine {
+ public:
+  struct Parts {
+    const Job& job;
+    const ModelConfig& config;
+    const TensorLookup& tensors;
+    const model::Tokenizer* tokenizer;  ///< attention roles only
+    const policy::ExpertPlacement& placement;
+    Roles roles;
+    std::vector<RankId> attention_ranks, expert_ranks;
+    comm::Transport& transport;
+    ClaimSource claim;  ///< attention roles only
+    RowSink sink;       ///< attention roles only
+  };
+  /// Reads and packs the weights that the rank's roles need.
+  RankEngine(Parts parts, PhaseClock& clock, EventLoop::Beat beat);
+  ~RankEngine();
+
+  [[nodiscard]] EventLoop& loop() { return *loop_; }
+  [[nodiscard]] const Workload* workload() const { return workload_.get(); }  ///< nullptr without the role
+  [[nodiscard]] const AttentionSide* attention() const { return attention_.get(); }
+  [[nodiscard]] const ExpertSide* experts() const { return expert_side_.get(); }
+  /// Packed weights of this rank.
+  [[nodiscard]] std::int64_t weight_bytes() const;
+  /// Bytes by kind, so that peak memory can be explained.
+  [[nodiscard]] std::vector<std::pair<std::string, std::int64_t>> memory_by_kind() const;
+
+ private:
+  void make_attention(ClaimSource claim, RowSink sink);
+  void make_experts();
+
+  Parts parts_;
+  Job::Limits limits_;
+  StageMap stages_;
+  Outbox outbox_;
+  std::unique_ptr<model::ExpertStack> expert_stack_;
+  std::unique_ptr<policy::QueueTable> table_;
+  std::unique_ptr<policy::Scheduler> scheduler_;
+  std::unique_ptr<model::AttentionStack> attention_stack_;
+  std::unique_ptr<model::KvCache> kv_;
+  std::unique_ptr<model::TokenStates> states_;
+  std::unique_ptr<Scorer> scorer_;
+  std::unique_ptr<Workload> workload_;
+  std::unique_ptr<AttentionSide> attention_;
+  std::unique_ptr<ExpertSide> expert_side_;
+  std::unique_ptr<EventLoop> loop_;
+};
+
+}  // namespace moebius::ranks

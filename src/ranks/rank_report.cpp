@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ranks/rank_report.hpp"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+
+#include "base/check.hpp"
+
+namespace moebius::ranks {
+namespace {
+
+/// Appends plain values, texts and vectors of either.
+class Packer {
+ public:
+  template <class T>
+  void operator()(const T& value) {
+    if constexpr (std::is_trivially_copyable_v<T>) {
+      const auto bytes = std::as_bytes(std::span(&value, 1));
+      bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+    } else {
+      (*this)(static_cast<std::uint64_t>(value.size()));
+      for (const auto& item : value) (*this)(item);
+    }
+  }
+  template <class A, class B>
+  void operator()(const std::pair<A, B>& value) {
+    (*this)(value.first);
+    (*this)(value.second);
+  }
+  std::vector<std::byte> take() { return std::move(bytes_); }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+class Unpacker {
+ public:
+  explicit Unpacker(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  template <class T>
+  void operator()(T& value) {
+    if constexpr (std::is_trivially_copyable_v<T>) {
+      MOEBIUS_EXPECT(sizeof(T) <= bytes_.size());
+      std::memcpy(&value, bytes_.data(), sizeof(T));
+      bytes_ = bytes_.subspan(sizeof(T));
+    } else {
+      std::uint64_t size = 0;
+      (*this)(size);
+      MOEBIUS_EXPECT(size <= bytes_.size());
+      value.resize(size);
+      for (auto& item : value) (*this)(item);
+    }
+  }
+  template <class A, class B>
+  void operator()(std::pair<A, B>& value) {
+    (*this)(value.first);
+    (*this)(value.second);
+  }
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
+/// The one list of what a report holds, for both directions.
+template <class Report, class Archive>
+void visit(Report& report, Archive& archive) {
+  archive(report.rank);
+  archive(report.role);
+  archive(report.node);
+  archive(report.loop_s);
+  archive(report.num_unknown_fields);
+  archive(report.peak_rss_bytes);
+  archive(report.memory);
+  archive(report.phases);
+  archive(report.attention);
+  archive(report.work);
+  archive(report.experts);
+  archive(report.load);
+}
+
+}  // namespace
+
+std::vector<std::byte> to_bytes(const RankReport& report) {
+  Packer packer;
+  visit(report, packer);
+  return packer.take();
+}
+
+RankReport report_from_bytes(std::span<const std::byte> bytes) {
+  RankReport report;
+  Unpacker unpacker(bytes);
+  visit(report, unpacker);
+  return report;
+}
+
+void fill_rank_tables(io::RunRecord& record, const std::vector<RankReport>& reports, const JobSetup& setup) {
+  const int num_layers = setup.config.num_layers, num_experts = setup.config.num_experts;
+  record.load = {.num_layers = num_layers, .num_experts = num_experts,
+                 .rows = std::vector<std::int64_t>(static_cast<std::size_t>(num_layers) * static_cast<std::size_t>(num_experts))};
+  io::PlacementHistory& placement = record.placement;
+  placement.num_generations = 1;
+  placement.num_layers = num_layers;
+  placement.num_ranks = static_cast<int>(reports.size());
+  for (const RankReport& report : reports) {
+    for (const auto& layer : report.load) placement.num_places = std::max(placement.num_places, static_cast<int>(layer.size()));
+  }
+  placement.expert.assign(static_cast<std::size_t>(num_layers) * reports.size() * static_cast<std::size_t>(placement.num_places), -1);
+  for (const RankReport& report : reports) {
+    for (std::size_t i = 0; i < num_phases; ++i) {
+      record.timing.push_back({static_cast<int>(report.rank), report.role, report.node, static_cast<Phase>(i), report.phases[i]});
+    }
+    record.memory.push_back({static_cast<int>(report.rank), report.peak_rss_bytes});
+    for (const policy::HostedExpert& hosted : setup.placement->hosted(RankId(report.rank))) {
+      record.load.rows[hosted.layer.idx() * static_cast<std::size_t>(num_experts) + hosted.expert.idx()] +=
+          report.load[hosted.layer.idx()][hosted.place.idx()];
+      const std::size_t cell = (hosted.layer.idx() * reports.size() + static_cast<std::size_t>(report.rank)) *
+                                   static_cast<std::size_t>(placement.num_places) + hosted.place.idx();
+      placement.expert[cell] = hosted.expert.value;
+    }
+  }
+}
+
+std::int64_t peak_rss_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;  // Linux counts in KiB
+}
+
+}  // namespace moebius::ranks

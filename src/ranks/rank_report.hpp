@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What each rank tells rank 0 at the end of a job, and how it becomes tables of the results.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/timing.hpp"
+#include "io/results_master.hpp"
+#include "ranks/attention_side.hpp"
+#include "ranks/expert_side.hpp"
+#include "ranks/job_setup.hpp"
+#include "ranks/workload.hpp"
+
+namespace moebius::ranks {
+
+struct RankReport {
+  std::int64_t rank = 0;
+  std::string role, node;
+  double loop_s = 0;
+  std::int64_t num_unknown_fields = 0;            ///< ignored fields of the requests it read
+  std::int64_t peak_rss_bytes = 0;
+  std::vector<std::pair<std::string, std::int64_t>> memory;  ///< bytes by kind
+  std::array<PhaseTotal, num_phases> phases{};
+  AttentionCounters attention;                    ///< zeros without the role
+  WorkloadCounters work;
+  ExpertCounters experts;
+  std::vector<std::vector<std::int64_t>> load;    ///< rows computed per [layer][place]
+};
+
+/// Between ranks of one build; a report that was cut short is a broken contract.
+std::vector<std::byte> to_bytes(const RankReport& report);
+RankReport report_from_bytes(std::span<const std::byte> bytes);
+
+/// Timing, memory, expert load and placement of all ranks.
+void fill_rank_tables(io::RunRecord& record, const std::vector<RankReport>& reports, const JobSetup& setup);
+
+/// Largest resident set of this process so far.
+std::int64_t peak_rss_bytes();
+
+}  // namespace moebius::ranks

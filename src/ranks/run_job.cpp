@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ranks/run_job.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+#include "base/check.hpp"
+#include "base/clock.hpp"
+#include "comm/control_board.hpp"
+#include "comm/ring_transport.hpp"
+#include "comm/window.hpp"
+#include "io/job_file.hpp"
+#include "io/results_block.hpp"
+#include "io/results_master.hpp"
+#include "io/utc_time.hpp"
+#include "ranks/agreement.hpp"
+#include "ranks/heartbeat.hpp"
+#include "ranks/job_setup.hpp"
+#include "ranks/rank_engine.hpp"
+#include "ranks/rank_report.hpp"
+
+namespace moebius::ranks {
+namespace {
+
+constexpr int num_ring_slots = 8;
+
+/// Attention ranks write to expert ranks and back; a colocated rank also writes to itself.
+comm::WritesTo who_writes(const policy::RankLayout& layout, int num_ranks) {
+  std::vector<std::uint8_t> attention(static_cast<std::size_t>(num_ranks)), expert(attention);
+  for (const RankId rank : layout.attention_ranks) attention[rank.idx()] = 1;
+  for (const RankId rank : layout.expert_ranks) expert[rank.idx()] = 1;
+  return [attention = std::move(attention), expert = std::move(expert)](RankId from, RankId to) {
+    return (attention[from.idx()] != 0 && expert[to.idx()] != 0) || (expert[from.idx()] != 0 && attention[to.idx()] != 0);
+  };
+}
+
+/// Reads and parses the lines of the next claim.
+ClaimSource claim_lines(JobSetup& setup, comm::ControlBoard& board, std::int64_t& num_unknown_fields) {
+  return [&]() -> std::optional<std::vector<ParsedLine>> {
+    const std::span<const std::int64_t> claimed = setup.claims->lines(board.fetch_add(comm::Counter::next_claim, 1));
+    if (claimed.empty()) return std::nullopt;
+    std::vector<ParsedLine> lines;
+    for (const std::int64_t i : claimed) {
+      const io::RequestFile::Line& line = setup.lines[static_cast<std::size_t>(i)];
+      io::ParsedRequest parsed = setup.requests->read_request(line);
+      num_unknown_fields += parsed.num_unknown_fields;
+      lines.push_back(std::move(parsed.line));
+    }
+    return lines;
+  };
+}
+
+/// What a rank found out, as rank 0 wants it.
+RankReport make_report(const comm::Session& session, const RankEngine& engine, Roles roles, const PhaseClock& clock, double loop_s) {
+  RankReport report{.rank = session.rank().value, .role = to_string(roles), .node = session.processor_name(), .loop_s = loop_s,
+                    .peak_rss_bytes = peak_rss_bytes(), .memory = engine.memory_by_kind()};
+  for (std::size_t i = 0; i < num_phases; ++i) report.phases[i] = clock.total(static_cast<Phase>(i));
+  if (engine.attention() != nullptr) {
+    report.attention = engine.attention()->counters();
+    report.work = engine.workload()->counters();
+  }
+  if (engine.experts() != nullptr) {
+    report.experts = engine.experts()->counters();
+    report.load = engine.experts()->load();
+  }
+  return report;
+}
+
+JobOutcome conclude(const std::vector<RankReport>& reports, const io::MasterSummary& master) {
+  JobOutcome outcome{.rows = master.num_rows, .rows_failed = master.num_failed, .digest = master.digest};
+  std::int64_t sent = 0, received_by_experts = 0, computed = 0, returned = 0, arrived = 0, emitted = 0, busiest = 0, num_experts_ranks = 0;
+  for (const RankReport& report : reports) {
+    outcome.requests += report.work.requests;
+    outcome.tokens_fed += report.work.tokens_fed;
+    outcome.tokens_out += report.work.tokens_out;
+    outcome.unknown_fields += report.num_unknown_fields;
+    outcome.loop_s = std::max(outcome.loop_s, report.loop_s);
+    outcome.peak_rss_bytes = std::max(outcome.peak_rss_bytes, report.peak_rss_bytes);
+    emitted += report.work.rows;
+    sent += report.attention.pairs_sent;
+    arrived += report.attention.outputs_received;
+    received_by_experts += report.experts.rows_received;
+    computed += report.experts.rows_computed;
+    returned += report.experts.rows_sent;
+    busiest = std::max(busiest, report.experts.rows_computed);
+    num_experts_ranks += report.role != to_string(Roles::attention);
+  }
+  outcome.conserved = sent == received_by_experts && sent == computed && sent == returned && sent == arrived && emitted == master.num_rows;
+  if (computed > 0) outcome.imbalance = static_cast<double>(busiest * num_experts_ranks) / static_cast<double>(computed);
+  return outcome;
+}
+
+io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, const RunOptions& options,
+                          const std::vector<RankReport>& reports, const std::string& start_utc) {
+  io::RunRecord record{.texts = options.build_facts, .seed = resolved.job.run.seed, .restart_count = 0, .start_utc = start_utc,
+                       .end_utc = io::utc_now()};
+  std::string library_versions;
+  for (const auto& [name, value] : options.build_facts) {
+    if (name.ends_with("_version") || name == "mpi_library") library_versions += fmt::format("{} {}; ", name, value);
+  }
+  record.texts.insert(record.texts.end(),
+                      {{"library_versions", library_versions},
+                       {"model_path", resolved.job.model.path},
+                       {"model_hash", to_hex(setup.checkpoint->fingerprint())},
+                       {"tokenizer_hash", to_hex(setup.tokenizer_hash)},
+                       {"job_toml", io::to_toml(resolved)},
+                       {"rank_layout", fmt::format("{}: {} attention, {} expert ranks", setup.layout.colocated() ? "colocated" : "split",
+                                                   setup.layout.attention_ranks.size(), setup.layout.expert_ranks.size())}});
+  fill_rank_tables(record, reports, setup);
+  return record;
+}
+
+}  // namespace
+
+JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const RunOptions& options) {
+  const Job& job = resolved.job;
+  const std::string start_utc = io::utc_now();
+  const bool is_root = session.rank() == RankId(0);
+  PhaseClock clock;
+  std::int64_t num_unknown_fields = 0;
+  JobSetup setup = set_up_job(session, job, options);
+
+  const comm::RingOptions ring{.slot_bytes = slot_payload_bytes(setup.config, job.model.compute), .num_slots = num_ring_slots};
+  comm::Window window(session, ring, who_writes(setup.layout, session.num_ranks()));
+  comm::RingTransport transport(window);
+  comm::ControlBoard board(session, window);
+  ProgressDisplay display(job.run.progress);
+  Heartbeat heartbeat({.session = session,
+                       .board = board,
+                       .display = is_root ? &display : nullptr,
+                       .num_requests = static_cast<std::int64_t>(setup.lines.size()),
+                       .watchdog_s = job.run.watchdog_s});
+  std::unique_ptr<io::BlockWriter> writer;
+  std::unique_ptr<RankEngine> engine;
+  together(session, [&] {
+    if (has_attention(setup.roles)) {
+      writer = std::make_unique<io::BlockWriter>(job.output.path, session.rank(), job.run.rows_per_block, to_hex(io::fingerprint(resolved)));
+    }
+    engine = std::make_unique<RankEngine>(
+        RankEngine::Parts{.job = job,
+                          .config = setup.config,
+                          .tensors = setup.tensors,
+                          .tokenizer = setup.tokenizer.get(),
+                          .placement = *setup.placement,
+                          .roles = setup.roles,
+                          .attention_ranks = setup.layout.attention_ranks,
+                          .expert_ranks = setup.layout.expert_ranks,
+                          .transport = transport,
+                          .claim = claim_lines(setup, board, num_unknown_fields),
+                          .sink =
+                              [&](std::vector<Row> rows) {
+                                const auto num_rows = static_cast<std::int64_t>(rows.size());
+                                clock.mark(Phase::admit);
+                                heartbeat.count_rows(rows);
+                                writer->add(std::move(rows));
+                                clock.mark(Phase::io, num_rows);
+                              }},
+        clock, [&](const LoopStatus& status) { heartbeat.beat(status); });
+  });
+  clock.mark(Phase::load, 0, engine->weight_bytes());
+
+  const double loop_start_s = now_s();
+  engine->loop().run();
+  if (writer != nullptr) writer->finish();
+  clock.mark(Phase::io);
+  const double loop_s = now_s() - loop_start_s;
+  heartbeat.wait_for_all(transport, clock);
+
+  // From here on everybody waits for everybody: the asynchronous path is over.
+  RankReport mine = make_report(session, *engine, setup.roles, clock, loop_s);
+  mine.num_unknown_fields = num_unknown_fields;
+  const auto gathered = session.gather_to_root(to_bytes(mine));
+  JobOutcome outcome;
+  together(session, [&] {
+    if (!is_root) return;
+    std::vector<RankReport> reports;
+    for (const auto& bytes : gathered) reports.push_back(report_from_bytes(bytes));
+    io::RunRecord record = make_record(setup, resolved, options, reports, start_utc);
+    for (const RankReport& report : reports) record.num_rows_expected += report.work.rows;
+    outcome = conclude(reports, io::write_master(job.output.path, record));
+  });
+  window.close();
+  return outcome;
+}
+
+}  // namespace moebius::ranks

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// A job from files to results, on all ranks of a session.
+//
+// Set-up (collective, any failure ends all ranks with one message) -> event loop (no collective, no
+// two-sided message) -> wind-up (collective): rank 0 writes the master file over everybody's blocks.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/hash.hpp"
+#include "base/job.hpp"
+#include "comm/session.hpp"
+#include "io/output_directory.hpp"
+
+namespace moebius::ranks {
+
+struct RunOptions {
+  io::OnExisting on_existing = io::OnExisting::refuse;
+  std::vector<std::pair<std::string, std::string>> build_facts;  ///< attributes of the results: version, commit, ...
+  std::optional<std::uint64_t> shuffle_seed;  ///< claim in a random order instead of longest first
+  std::int64_t max_requests = 0;              ///< a random sample of the requests; 0: all
+};
+
+/// What rank 0 knows at the end; other ranks get zeros.
+struct JobOutcome {
+  std::int64_t requests = 0, rows = 0, rows_failed = 0;
+  std::int64_t tokens_fed = 0, tokens_out = 0;  ///< positions computed; tokens scored or generated
+  std::int64_t unknown_fields = 0;              ///< fields of requests that were ignored
+  double loop_s = 0;                            ///< longest event loop of a rank
+  Digest128 digest;
+  bool conserved = false;   ///< (row, expert) pairs sent = computed = returned, requests taken = emitted
+  double imbalance = 1.0;   ///< busiest expert rank over the mean, in rows
+  std::int64_t peak_rss_bytes = 0;  ///< of the largest rank
+};
+
+/// Collective. Throws AgreedFailure from the set-up; anything else that leaves here is fatal for the
+/// whole session and the caller has to abort it.
+JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const RunOptions& options);
+
+}  // namespace moebius::ranks

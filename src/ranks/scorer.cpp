@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ranks/scorer.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/check.hpp"
+#include "base/hash.hpp"
+#include "base/random.hpp"
+
+namespace moebius::ranks {
+
+Scorer::Scorer(const model::Tokenizer& tokenizer, std::vector<TokenId> eos_tokens, std::uint64_t job_seed)
+    : tokenizer_(tokenizer), eos_tokens_(std::move(eos_tokens)), job_seed_(job_seed) {}
+
+bool Scorer::wants_logits(Sequence& sequence, std::int32_t fed_idx) {
+  const auto& targets = sequence.targets();
+  while (sequence.next_target < targets.size() && targets[sequence.next_target].fed_idx < fed_idx) ++sequence.next_target;
+  if (sequence.next_target < targets.size() && targets[sequence.next_target].fed_idx == fed_idx) return true;
+  if (fed_idx + 1 != sequence.num_tokens()) return false;
+  if (sequence.generates()) return true;
+  return sequence.branch == nullptr &&
+         std::any_of(sequence.tree->plan->branches.begin(), sequence.tree->plan->branches.end(),
+                     [](const BranchPlan& branch) { return branch.max_new_tokens > 0; });
+}
+
+void Scorer::on_logits(Sequence& sequence, std::int32_t fed_idx, std::span<const float> logits) {
+  reader_.read(logits);
+  ActiveRequest& request = *sequence.tree->request;
+  const auto& targets = sequence.targets();
+  const auto first = std::lower_bound(targets.begin(), targets.end(), fed_idx,
+                                      [](const Target& target, std::int32_t idx) { return target.fed_idx < idx; });
+  for (auto target = first; target != targets.end() && target->fed_idx == fed_idx; ++target) {
+    record(request.plan.rows[static_cast<std::size_t>(target->row_idx)], static_cast<std::size_t>(target->token_idx),
+           target->token);
+  }
+  if (fed_idx + 1 != sequence.num_tokens()) return;
+  const std::int32_t next_position = sequence.first_position + sequence.num_tokens();
+  TokenId token = -1;
+  if (sequence.generates()) {
+    if (generate(request, *sequence.branch, next_position, token) == Continues::yes) sequence.tokens.push_back(token);
+  } else if (sequence.branch == nullptr) {
+    for (const BranchPlan& branch : sequence.tree->plan->branches) {
+      if (branch.max_new_tokens == 0) {
+        sequence.tree->waiting.push_back({&branch, branch.tokens});
+      } else if (generate(request, branch, next_position, token) == Continues::yes) {
+        sequence.tree->waiting.push_back({&branch, {token}});
+      }
+    }
+  }
+}
+
+void Scorer::record(Row& row, std::size_t token_idx, TokenId token) {
+  MOEBIUS_EXPECT(token_idx < row.token_logprobs.size());
+  row.token_logprobs[token_idx] = reader_.log_prob(token);
+  if (token != reader_.argmax()) row.is_greedy = false;
+  const auto width = static_cast<std::size_t>(row.topk_width);
+  if (width > 0) {
+    reader_.top(std::span(row.topk_ids).subspan(token_idx * width, width),
+                std::span(row.topk_logprobs).subspan(token_idx * width, width));
+  }
+}
+
+Scorer::Continues Scorer::generate(ActiveRequest& request, const BranchPlan& branch, std::int32_t position, TokenId& token) {
+  const SamplingOptions& sampling = request.plan.sampling;
+  Row& row = request.plan.rows[static_cast<std::size_t>(branch.row_idx)];
+  Generation& generation = request.generations[static_cast<std::size_t>(branch.row_idx)];
+  // The row's name, not its place in the input: a shuffled input draws the same tokens.
+  const std::uint64_t row_key = xxh3_64(row.custom_id, static_cast<std::uint64_t>(row.choice_idx));
+  const double uniform = philox_uniform(sampling.seed.value_or(job_seed_), row_key, static_cast<std::uint32_t>(position));
+  token = reader_.sample(sampling, uniform);
+
+  row.token_ids.push_back(token);
+  row.token_logprobs.push_back(0.0F);
+  row.topk_ids.resize(row.topk_ids.size() + static_cast<std::size_t>(row.topk_width), -1);
+  row.topk_logprobs.resize(row.topk_ids.size());
+  record(row, row.token_ids.size() - 1, token);
+  ++generation.num_new;
+
+  if (std::find(eos_tokens_.begin(), eos_tokens_.end(), token) != eos_tokens_.end()) {
+    row.finish_reason = FinishReason::stop;
+    return Continues::no;
+  }
+  std::size_t num_new_bytes = 0;
+  if (!tokenizer_.is_special(token)) {
+    const auto& bytes = tokenizer_.token_bytes(token);
+    num_new_bytes = bytes.size();
+    generation.bytes += bytes;
+  }
+  if (cut_at_stop(generation, num_new_bytes, sampling.stop)) {
+    row.finish_reason = FinishReason::stop;
+    return Continues::no;
+  }
+  if (generation.num_new >= branch.max_new_tokens) {
+    row.finish_reason = FinishReason::length;
+    return Continues::no;
+  }
+  return Continues::yes;
+}
+
+bool Scorer::cut_at_stop(Generation& generation, std::size_t num_new_bytes, const std::vector<std::string>& stop) {
+  // A stop string may begin in an earlier token, but it must end in the newest one.
+  std::size_t cut = std::string::npos;
+  for (const std::string& text : stop) {
+    if (text.empty()) continue;
+    const std::size_t old_bytes = generation.bytes.size() - num_new_bytes;
+    const std::size_t from = old_bytes >= text.size() - 1 ? old_bytes - (text.size() - 1) : 0;
+    cut = std::min(cut, generation.bytes.find(text, from));
+  }
+  if (cut == std::string::npos) return false;
+  generation.bytes.resize(cut);
+  return true;
+}
+
+std::vector<Row> Scorer::finish(ActiveRequest& request) const {
+  for (std::size_t i = 0; i < request.plan.rows.size(); ++i) {
+    Row& row = request.plan.rows[i];
+    if (!succeeded(row.status)) {
+      row.is_greedy = false;
+      continue;
+    }
+    double sum = 0.0;
+    for (const float logprob : row.token_logprobs) {
+      if (!std::isnan(logprob)) sum += static_cast<double>(logprob);
+    }
+    row.sum_logprob = sum;
+    const Generation& generation = request.generations[i];
+    if (row.finish_reason != FinishReason::none) {
+      row.num_output_tokens = generation.num_new;
+      row.num_bytes = static_cast<std::int64_t>(generation.bytes.size());
+      row.text = model::utf8_lossy(generation.bytes);
+    }
+  }
+  return std::move(request.plan.rows);
+}
+
+}  // namespace moebius::ranks

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// From logits to rows: gathers log-probabilities of known tokens, samples new ones, ends generations.
+// Everything here is a function of one position's logits and of the row, so it does not matter when or
+// beside what a position is computed.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "model/logits_reader.hpp"
+#include "model/tokenizer.hpp"
+#include "ranks/sequence.hpp"
+
+namespace moebius::ranks {
+
+class Scorer {
+ public:
+  Scorer(const model::Tokenizer& tokenizer, std::vector<TokenId> eos_tokens, std::uint64_t job_seed);
+
+  /// Are the logits after sequence.tokens[fed_idx] wanted? To be asked with ascending fed_idx.
+  [[nodiscard]] static bool wants_logits(Sequence& sequence, std::int32_t fed_idx);
+  /// Use the logits after sequence.tokens[fed_idx]. A generating sequence gets its next token appended
+  /// to `tokens` unless it ended; a root gets the first tokens of its generations into tree->waiting.
+  void on_logits(Sequence& sequence, std::int32_t fed_idx, std::span<const float> logits);
+  /// All sequences of the request are done: sums and texts.
+  [[nodiscard]] std::vector<Row> finish(ActiveRequest& request) const;
+
+ private:
+  /// Store the log-probability of `token` from the logits just read, and the most probable tokens.
+  void record(Row& row, std::size_t token_idx, TokenId token);
+  enum class Continues : std::uint8_t { yes, no };
+  /// Draw the token of `position`; `no` when the generation ends with it.
+  Continues generate(ActiveRequest& request, const BranchPlan& branch, std::int32_t position, TokenId& token);
+  /// Has a stop string appeared with the newest token? If so the text is cut before it.
+  static bool cut_at_stop(Generation& generation, std::size_t num_new_bytes, const std::vector<std::string>& stop);
+
+  const model::Tokenizer& tokenizer_;
+  std::vector<TokenId> eos_tokens_;
+  std::uint64_t job_seed_;
+  model::LogitsReader reader_;
+};
+
+}  // namespace moebius::ranks

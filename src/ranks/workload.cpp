@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ranks/workload.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/check.hpp"
+
+namespace moebius::ranks {
+namespace {
+
+/// Trees planned ahead of their admission: enough that an admission never waits for a file read, few
+/// enough that a rank does not sit on rows that another could compute.
+constexpr std::size_t max_pending_trees = 4;
+
+/// No tree may take more than this share of the cache for branches that run beside each other.
+constexpr std::int64_t branch_share_of_cache = 4;
+
+std::int64_t blocks_for(std::int64_t num_positions) {
+  return (num_positions + model::KvCache::block_tokens - 1) / model::KvCache::block_tokens;
+}
+
+/// Most blocks that one branch needs beyond the full blocks of its root.
+std::int64_t branch_blocks(const TreePlan& plan) {
+  std::int64_t most = 0;
+  const auto root_tokens = static_cast<std::int64_t>(plan.tokens.size());
+  for (const BranchPlan& branch : plan.branches) {
+    const std::int64_t fed = std::max<std::int64_t>(static_cast<std::int64_t>(branch.tokens.size()), branch.max_new_tokens);
+    most = std::max(most, blocks_for(root_tokens + fed) - root_tokens / model::KvCache::block_tokens);
+  }
+  return most;
+}
+
+}  // namespace
+
+Workload::Workload(const Job::Limits& limits, const ModelConfig& config, const model::Tokenizer& tokenizer,
+                   model::KvCache& kv, Scorer& scorer, ClaimSource claim, RowSink sink)
+    : limits_(limits),
+      config_(config),
+      tokenizer_(tokenizer),
+      kv_(kv),
+      scorer_(scorer),
+      claim_(std::move(claim)),
+      sink_(std::move(sink)),
+      max_positions_(config.max_position_embeddings) {}
+
+Workload::~Workload() = default;
+
+bool Workload::admit() {
+  bool changed = false;
+  while (true) {
+    while (!pending_trees_.empty() && try_admit(*pending_trees_.front())) {
+      pending_trees_.pop_front();
+      changed = true;
+    }
+    if (claims_ended_ || pending_trees_.size() >= max_pending_trees) return changed;
+    // More prompts than the token budget can take at once need no further claims.
+    if (static_cast<int>(prompts_.size()) >= limits_.max_tokens_in_flight) return changed;
+    std::int64_t uncut = 0;
+    for (const Sequence* sequence : prompts_) uncut += sequence->num_tokens() - sequence->num_cut;
+    if (uncut >= limits_.max_tokens_in_flight) return changed;
+    auto lines = claim_();
+    changed = true;
+    if (!lines) {
+      claims_ended_ = true;
+      return changed;
+    }
+    for (ParsedLine& line : *lines) take(std::move(line));
+  }
+}
+
+void Workload::take(ParsedLine line) {
+  ++counters_.requests;
+  if (auto* bad = std::get_if<BadLine>(&line)) return emit({row_of(*bad)});
+  auto request = std::make_unique<ActiveRequest>();
+  request->plan = plan_request(std::get<Request>(line), tokenizer_, config_, max_positions_);
+  request->generations.resize(request->plan.rows.size());
+  for (const TreePlan& plan : request->plan.trees) {
+    const std::int64_t needed = blocks_for(static_cast<std::int64_t>(plan.tokens.size())) + branch_blocks(plan);
+    if (needed <= kv_.num_blocks()) continue;
+    for (Row& row : request->plan.rows) {
+      row.status = RowStatus::too_long;
+      row.message = fmt::format("the row needs {} KV positions (limits.kv_tokens gives this rank {}) raise limits.kv_tokens",
+                                needed * model::KvCache::block_tokens, kv_.num_blocks() * model::KvCache::block_tokens);
+    }
+    request->plan.trees.clear();
+    break;
+  }
+  if (request->plan.trees.empty()) return emit(scorer_.finish(*request));
+  for (const TreePlan& plan : request->plan.trees) {
+    auto tree = std::make_unique<Tree>();
+    tree->request = request.get();
+    tree->plan = &plan;
+    pending_trees_.push_back(tree.get());
+    request->trees.push_back(std::move(tree));
+  }
+  request->num_trees_left = static_cast<std::int32_t>(request->trees.size());
+  active_.push_back(std::move(request));
+}
+
+bool Workload::try_admit(Tree& tree) {
+  const std::int64_t root = blocks_for(static_cast<std::int64_t>(tree.plan->tokens.size()));
+  const std::int64_t branch = branch_blocks(*tree.plan);
+  std::int64_t width = static_cast<std::int64_t>(tree.plan->branches.size());
+  if (branch > 0) {
+    const std::int64_t affordable = (kv_.num_blocks() / branch_share_of_cache - root) / branch;
+    width = std::clamp<std::int64_t>(affordable, 1, std::max<std::int64_t>(width, 1));
+  }
+  const std::int64_t blocks = root + width * branch;
+  if (!kv_.reserve(blocks)) return false;
+  tree.reserved_blocks = blocks;
+  tree.branch_width = static_cast<std::int32_t>(width);
+  start_sequence(tree, nullptr, tree.plan->tokens, kv_.make_table());
+  return true;
+}
+
+void Workload::start_sequence(Tree& tree, const BranchPlan* branch, std::vector<TokenId> tokens, model::KvTable table) {
+  auto sequence = std::make_unique<Sequence>();
+  sequence->tree = &tree;
+  sequence->branch = branch;
+  sequence->table = std::move(table);
+  sequence->first_position = branch == nullptr ? 0 : static_cast<std::int32_t>(tree.plan->tokens.size());
+  sequence->tokens = std::move(tokens);
+  (sequence->generates() ? generations_ : prompts_).push_back(sequence.get());
+  tree.live.push_back(std::move(sequence));
+}
+
+std::optional<Workload::Piece> Workload::next_piece(std::int32_t budget) {
+  if (budget <= 0) return std::nullopt;
+  const bool generating = !generations_.empty();
+  auto& queue = generating ? generations_ : prompts_;
+  if (queue.empty()) return std::nullopt;
+  Sequence& sequence = *queue.front();
+  const std::int32_t left = sequence.num_tokens() - sequence.num_cut;
+  const std::int32_t wanted = std::min({left, limits_.segment_tokens, limits_.max_tokens_in_flight});
+  if (wanted > budget) return std::nullopt;  // a whole segment later beats a sliver now
+  const Piece piece{&sequence, sequence.num_cut, wanted};
+  kv_.append_until(sequence.table, sequence.first_position + sequence.num_cut + wanted);
+  sequence.num_cut += wanted;
+  counters_.tokens_fed += wanted;
+  if (sequence.num_cut == sequence.num_tokens()) queue.pop_front();
+  return piece;
+}
+
+void Workload::segments_done(Sequence& sequence) {
+  if (sequence.num_cut < sequence.num_tokens()) {
+    if (sequence.generates()) generations_.push_back(&sequence);  // the LM head appended a token
+    return;                                                       // else the rest of a prompt is still in prompts_
+  }
+  sequence_ended(sequence);
+}
+
+void Workload::sequence_ended(Sequence& sequence) {
+  Tree& tree = *sequence.tree;
+  if (sequence.branch == nullptr) {
+    tree.root_table = std::move(sequence.table);
+    tree.root_done = true;
+  } else {
+    kv_.free(sequence.table);
+  }
+  const auto self = std::find_if(tree.live.begin(), tree.live.end(),
+                                 [&](const auto& other) { return other.get() == &sequence; });
+  MOEBIUS_EXPECT(self != tree.live.end());
+  tree.live.erase(self);
+  start_branches(tree);
+  end_tree_if_done(tree);
+}
+
+void Workload::start_branches(Tree& tree) {
+  const auto root_tokens = static_cast<std::int32_t>(tree.plan->tokens.size());
+  while (!tree.waiting.empty() && static_cast<std::int32_t>(tree.live.size()) < tree.branch_width) {
+    WaitingBranch branch = std::move(tree.waiting.front());
+    tree.waiting.pop_front();
+    // The last branch takes the root's own table over: a lone continuation or generation copies nothing.
+    model::KvTable table = tree.waiting.empty() ? std::move(tree.root_table) : kv_.fork(tree.root_table, root_tokens);
+    if (tree.waiting.empty()) tree.root_table = {};
+    start_sequence(tree, branch.plan, std::move(branch.tokens), std::move(table));
+  }
+}
+
+void Workload::end_tree_if_done(Tree& tree) {
+  if (!tree.root_done || !tree.waiting.empty() || !tree.live.empty()) return;
+  kv_.free(tree.root_table);
+  kv_.release(tree.reserved_blocks);
+  ActiveRequest* request = tree.request;
+  if (--request->num_trees_left > 0) return;
+  emit(scorer_.finish(*request));
+  const auto self = std::find_if(active_.begin(), active_.end(), [&](const auto& other) { return other.get() == request; });
+  MOEBIUS_EXPECT(self != active_.end());
+  active_.erase(self);
+}
+
+void Workload::emit(std::vector<Row> rows) {
+  for (const Row& row : rows) {
+    ++counters_.rows;
+    if (!succeeded(row.status)) ++counters_.rows_failed;
+    counters_.tokens_out += row.num_output_tokens;
+  }
+  sink_(std::move(rows));
+}
+
+}  // namespace moebius::ranks

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The requests of one attention rank: claims them, plans them, reserves KV for them, and says which
+// piece of which sequence goes into the layers next. Finished requests leave as rows.
+//
+// A tree is admitted only when the KV cache can promise room for its root and at least one branch, so
+// an admitted tree always ends. A request stays on its rank for life. Trees are admitted in the order
+// of their claims: a large tree at the front waits for room, it is never overtaken for ever.
+
+#include <deque>
+#include <functional>
+#include <list>
+#include <memory>
+#include <optional>
+
+#include "base/job.hpp"
+#include "model/kv_cache.hpp"
+#include "ranks/scorer.hpp"
+#include "ranks/sequence.hpp"
+
+namespace moebius::ranks {
+
+/// The next claimed lines; nothing when the input has been claimed to its end.
+using ClaimSource = std::function<std::optional<std::vector<ParsedLine>>()>;
+/// Takes all rows of one request.
+using RowSink = std::function<void(std::vector<Row> rows)>;
+
+struct WorkloadCounters {
+  std::int64_t requests = 0, rows = 0, rows_failed = 0, tokens_fed = 0, tokens_out = 0;
+};
+
+class Workload {
+ public:
+  Workload(const Job::Limits& limits, const ModelConfig& config, const model::Tokenizer& tokenizer, model::KvCache& kv,
+           Scorer& scorer, ClaimSource claim, RowSink sink);
+  ~Workload();
+
+  /// Claim and admit what fits now; cheap when nothing does. True when something changed.
+  bool admit();
+  /// The piece to cut next, at most `budget` tokens; tokens of generations go before prompts.
+  struct Piece {
+    Sequence* sequence;
+    std::int32_t begin, num_tokens;
+  };
+  std::optional<Piece> next_piece(std::int32_t budget);
+  /// All segments of the sequence have passed the LM head: it ends, or has a new token to feed.
+  void segments_done(Sequence& sequence);
+  /// No row is left to claim or to finish.
+  [[nodiscard]] bool finished() const { return claims_ended_ && active_.empty() && num_pending_trees() == 0; }
+  [[nodiscard]] const WorkloadCounters& counters() const { return counters_; }
+
+ private:
+  using ActiveList = std::list<std::unique_ptr<ActiveRequest>>;
+
+  [[nodiscard]] std::size_t num_pending_trees() const { return pending_trees_.size(); }
+  void take(ParsedLine line);
+  bool try_admit(Tree& tree);
+  void start_branches(Tree& tree);
+  void start_sequence(Tree& tree, const BranchPlan* branch, std::vector<TokenId> tokens, model::KvTable table);
+  void sequence_ended(Sequence& sequence);
+  void end_tree_if_done(Tree& tree);
+  void emit(std::vector<Row> rows);
+
+  const Job::Limits& limits_;
+  const ModelConfig& config_;
+  const model::Tokenizer& tokenizer_;
+  model::KvCache& kv_;
+  Scorer& scorer_;
+  ClaimSource claim_;
+  RowSink sink_;
+  int max_positions_;
+  bool claims_ended_ = false;
+  ActiveList active_;
+  std::deque<Tree*> pending_trees_;      // planned, wait for KV
+  std::deque<Sequence*> prompts_;        // have known tokens to cut
+  std::deque<Sequence*> generations_;    // have one new token to cut
+  WorkloadCounters counters_;
+};
+
+}  // namespace moebius::ranks
