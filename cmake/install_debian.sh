@@ -3,7 +3,7 @@
 # there. Uses sudo where not root.
 set -eu
 packages=(
-  g++ cmake ninja-build ccache
+  g++ cmake ninja-build procps
   libopenmpi-dev openmpi-bin libhdf5-dev hdf5-tools libtrilinos-kokkos-dev
   libcli11-dev libtoml11-dev nlohmann-json3-dev libfmt-dev libicu-dev
   libxxhash-dev librandom123-dev

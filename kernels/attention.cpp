@@ -38,7 +38,8 @@ struct TaskShape {
   int num_tokens;
 };
 
-void run_task(const KernelTable& kernels, const KvLayout& layout, const SegmentQueries& segment, const TaskShape& shape) {
+void run_task(const KernelTable& kernels, const KvLayout& layout, const SegmentQueries& segment,
+              const TaskShape& shape) {
   thread_local Workspace workspace;
   const int group = shape.num_heads / layout.num_kv_heads;
   const std::int64_t rows = std::int64_t{shape.num_tokens} * group;
@@ -79,7 +80,8 @@ void store_kv(const KvLayout& layout, std::byte* block_layer, int slot_in_block,
     for (int d = 0; d < layout.head_dim; ++d) {
       store_element(layout.type, keys, std::int64_t{d} * panel_width + key_column, k[begin + d]);
       const std::int64_t step = std::int64_t{d / panel_width} * KvLayout::block_tokens + slot_in_block;
-      store_element(layout.type, values, step * panel_width + panel_element(layout.type, d % panel_width), v[begin + d]);
+      const int lane = panel_element(layout.type, d % panel_width);
+      store_element(layout.type, values, step * panel_width + lane, v[begin + d]);
     }
   }
 }
@@ -91,7 +93,8 @@ void attention(const KvLayout& layout, int num_heads, float scale, std::span<con
   for (const SegmentQueries& segment : segments) {
     MOEBIUS_EXPECT(segment.first_position >= 0 && segment.num_tokens >= 0);
     const int parts = (segment.num_tokens + step - 1) / step;
-    Kokkos::parallel_for("attention", HostRange(0, parts * layout.num_kv_heads), [=, &kernels, &layout](const int task) {
+    const HostRange tasks(0, parts * layout.num_kv_heads);
+    Kokkos::parallel_for("attention", tasks, [=, &kernels, &layout](const int task) {
       const int first = task / layout.num_kv_heads * step;
       run_task(kernels, layout, segment,
                TaskShape{.num_heads = num_heads,

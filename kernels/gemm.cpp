@@ -46,7 +46,8 @@ void cut_rows(const KernelTable& kernels, RowsView x, int first_row, int num_row
       if (x.type == ComputeType::bf16) {
         kernels.widen_row(reinterpret_cast<const std::uint16_t*>(x.data) + begin + k, steps, to);
       } else {
-        std::memcpy(to, reinterpret_cast<const float*>(x.data) + begin + k, static_cast<std::size_t>(steps) * sizeof(float));
+        std::memcpy(to, reinterpret_cast<const float*>(x.data) + begin + k,
+                    static_cast<std::size_t>(steps) * sizeof(float));
       }
     }
   });

@@ -74,7 +74,8 @@ LogitsSummary summarise(std::span<const float> logits) {
   summary.max = kernels.max_row(logits.data(), size);
   const auto first = std::find(logits.begin(), logits.end(), summary.max);
   summary.argmax = first == logits.end() ? 0 : static_cast<TokenId>(first - logits.begin());
-  summary.log_sum_exp = static_cast<double>(summary.max) + std::log(kernels.sum_exp_row(logits.data(), summary.max, size));
+  const double sum = kernels.sum_exp_row(logits.data(), summary.max, size);
+  summary.log_sum_exp = static_cast<double>(summary.max) + std::log(sum);
   return summary;
 }
 

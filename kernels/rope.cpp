@@ -32,10 +32,12 @@ void apply_rope(const RopeTable& table, std::span<const int> positions, int num_
   const KernelTable& kernels = active_kernels();
   for (const int position : positions) MOEBIUS_EXPECT(position >= 0 && position < table.max_positions());
   const int head_dim = table.head_dim();
-  Kokkos::parallel_for("rope", HostRange(0, static_cast<int>(positions.size())), [=, &kernels, &table](const int token) {
+  const HostRange tokens(0, static_cast<int>(positions.size()));
+  Kokkos::parallel_for("rope", tokens, [=, &kernels, &table](const int token) {
     const float* angles = table.row(positions[static_cast<std::size_t>(token)]);
     for (int head = 0; head < num_heads; ++head) {
-      kernels.rope_row(angles, angles + head_dim / 2, head_dim / 2, x + token * row_stride + std::int64_t{head} * head_dim);
+      kernels.rope_row(angles, angles + head_dim / 2, head_dim / 2,
+                       x + token * row_stride + std::int64_t{head} * head_dim);
     }
   });
 }

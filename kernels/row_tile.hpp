@@ -10,8 +10,7 @@
 namespace moebius::kernels {
 namespace {
 
-/// y[i] = function(load(i)...) where `load_at(offset)` and `store_at(offset, vector)` see whole vectors or
-/// the first lanes of one.
+/// y = function(input...), element by element.
 template <class N, class Function, class... Input>
 MOEBIUS_INLINE void map_row(std::int64_t n, float* y, const Function& function, const Input*... input) {
   std::int64_t i = 0;

@@ -23,27 +23,20 @@ struct RunArguments {
   bool strict = false;
 };
 
-/// Bits of the finished job for people (stderr) and for scripts (one line of JSON on stdout).
+/// The finished job for people (stderr) and for scripts (one line of JSON on stdout).
 void report(const ResolvedJob& resolved, const ranks::JobOutcome& outcome) {
-  const Job& job = resolved.job;
-  const auto tokens = static_cast<double>(outcome.tokens_fed);
-  std::fprintf(stderr, "\n%s\n", describe(summarise_results(job.output.path)).c_str());
-  std::fprintf(stderr, "%s", describe_first_rows(job.output.path, 5).c_str());
-  std::fprintf(stderr, "results: %s/results.h5   (look at them: moebius show %s, or h5dump -A)\n", job.output.path.c_str(),
-               job.output.path.c_str());
-  if (outcome.unknown_fields > 0) {
-    std::fprintf(stderr, "%lld unknown fields of requests were ignored\n", static_cast<long long>(outcome.unknown_fields));
-  }
-  std::fprintf(stderr, "%.0f tokens computed in %.2f s: %.0f tokens/s; peak memory of a rank %.1f MiB; digest %s\n", tokens,
-               outcome.loop_s, tokens / outcome.loop_s, static_cast<double>(outcome.peak_rss_bytes) / (1024.0 * 1024.0),
-               to_hex(outcome.digest).c_str());
-  std::printf("{\"requests\":%lld,\"rows\":%lld,\"rows_failed\":%lld,\"tokens_fed\":%lld,\"tokens_out\":%lld,\"loop_s\":%.3f,"
-              "\"tokens_per_s\":%.1f,\"conserved\":%s,\"imbalance\":%.3f,\"peak_rss_bytes\":%lld,\"digest\":\"%s\"}\n",
-              static_cast<long long>(outcome.requests), static_cast<long long>(outcome.rows),
-              static_cast<long long>(outcome.rows_failed), static_cast<long long>(outcome.tokens_fed),
-              static_cast<long long>(outcome.tokens_out), outcome.loop_s, tokens / outcome.loop_s,
-              outcome.conserved ? "true" : "false", outcome.imbalance, static_cast<long long>(outcome.peak_rss_bytes),
-              to_hex(outcome.digest).c_str());
+  const std::string& path = resolved.job.output.path;
+  const double rate = static_cast<double>(outcome.tokens_fed) / outcome.loop_s;
+  fmt::print(stderr, "\n{}\n{}", describe(summarise_results(path)), describe_first_rows(path, 5));
+  fmt::print(stderr, "results: {0}/results.h5   (look at them: moebius show {0}, or h5dump -A)\n", path);
+  if (outcome.unknown_fields > 0) fmt::print(stderr, "{} unknown fields of requests were ignored\n", outcome.unknown_fields);
+  fmt::print(stderr, "{} tokens computed in {:.2f} s: {:.0f} tokens/s; digest {}\n{}", outcome.tokens_fed, outcome.loop_s, rate,
+             to_hex(outcome.digest), outcome.memory);
+  fmt::print("{{\"requests\":{},\"rows\":{},\"rows_failed\":{},\"tokens_fed\":{},\"tokens_out\":{},\"loop_s\":{:.3f},"
+             "\"tokens_per_s\":{:.1f},\"conserved\":{},\"imbalance\":{:.3f},\"overhead_share\":{:.4f},\"peak_rss_bytes\":{},"
+             "\"digest\":\"{}\"}}\n",
+             outcome.requests, outcome.rows, outcome.rows_failed, outcome.tokens_fed, outcome.tokens_out, outcome.loop_s, rate,
+             outcome.conserved, outcome.imbalance, outcome.overhead_share, outcome.peak_rss_bytes, to_hex(outcome.digest));
 }
 
 ExitCode run(comm::Session& session, const RunArguments& arguments) {

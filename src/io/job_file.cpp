@@ -28,6 +28,12 @@ constexpr std::ptrdiff_t max_brackets = 1000;
 
 [[noreturn]] void fail(const std::string& message) { throw Failure{ExitCode::bad_usage, message}; }
 
+/// A name as a message shows it: not too long, and on one line whatever it contains.
+std::string shown(std::string_view name) {
+  const auto quoted = quoted_toml(utf8_prefix(name, 200));
+  return quoted.substr(1, quoted.size() - 2);
+}
+
 /// What one line of the job file or one --set says.
 struct Setting {
   std::string name;  // "limits.kv_tokens"
@@ -80,7 +86,7 @@ std::vector<std::string_view> section_names() {
   const auto nearest =
       std::ranges::min(names, {}, [&](std::string_view known) { return edit_distance(name.substr(0, 200), known); });
   fail(fmt::format("{}: unknown section [{}] (the nearest known one is [{}]; sections are {}) correct or remove it",
-                   where, utf8_prefix(name, 200), nearest, fmt::join(names, ", ")));
+                   where, shown(name), nearest, fmt::join(names, ", ")));
 }
 
 const JobKey& known_key(const std::string& name, const std::string& where) {
@@ -89,7 +95,7 @@ const JobKey& known_key(const std::string& name, const std::string& where) {
   if (found == table.end()) {
     fail(fmt::format(
         "{}: unknown key {} (the nearest known key is {}) correct or remove it; moebius show --keys lists all", where,
-        utf8_prefix(name, 200), nearest_key(name)));
+        shown(name), nearest_key(name)));
   }
   return *found;
 }
@@ -136,6 +142,7 @@ struct Setter {
     // A path with a NUL would be cut short by the system, and name another file.
     if (!value.is_string() || value.as_string().str.empty()) return false;
     if (value.as_string().str.find('\0') != std::string::npos) return false;
+    if (first_invalid_utf8(value.as_string().str)) return false;  // it could not be written into results
     type.of(job) = value.as_string().str;
     return true;
   }
@@ -212,7 +219,7 @@ std::vector<Setting> settings_of_text(const std::string& text, const std::string
     const auto where = fmt::format("{}:{}", file, content.location().line());
     if (!content.is_table()) {
       fail(fmt::format("{}: key {} stands in no section (the nearest known key is {}) put it under its [section]",
-                       where, utf8_prefix(section, 200), nearest_key(section)));
+                       where, shown(section), nearest_key(section)));
     }
     if (std::ranges::find(known, section) == known.end()) fail_unknown_section(where, section);
     for (const auto& [key, value] : content.as_table()) {
@@ -228,10 +235,10 @@ std::vector<Setting> settings_of_text(const std::string& text, const std::string
 Setting setting_of_override(const std::string& text) {
   const auto equals = text.find('=');
   if (equals == std::string::npos) {
-    fail(fmt::format("--set {}: no value (there is no '=') write --set section.key=value", utf8_prefix(text, 200)));
+    fail(fmt::format("--set {}: no value (there is no '=') write --set section.key=value", shown(text)));
   }
   const auto name = text.substr(0, equals), value = text.substr(equals + 1);
-  const auto where = fmt::format("--set {}", utf8_prefix(name, 200));
+  const auto where = fmt::format("--set {}", shown(name));
   const auto& key = known_key(name, "--set");
   const bool is_text = std::holds_alternative<PathKey>(key.type) || std::holds_alternative<ChoiceKey>(key.type);
   if (is_text && !value.starts_with('"') && !value.starts_with('\'')) return {name, Toml(value), where, "command line"};
@@ -242,8 +249,7 @@ Setting setting_of_override(const std::string& text) {
   try {
     return {name, parse_toml("value = " + value, "--set").at("value"), where, "command line"};
   } catch (const Failure&) {
-    fail(fmt::format("{}: the value is {} (it must be {}) correct it", where, utf8_prefix(value, 60),
-                     describe_allowed(key)));
+    fail(fmt::format("{}: the value is {} (it must be {}) correct it", where, shown(value), describe_allowed(key)));
   }
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Reads a result folder: rows in input order, what is known of the run. `report`, `export` and `verify`
-// stand on it. Memory is bounded by what a call asks for (and about 80 bytes a row where there is no master).
+// Reads a result folder: rows in input order, and what is known of the run. `report`, `export` and the
+// summary at the end of a run stand on it. Memory is bounded by what a call asks for, beside an index of
+// 24 bytes a row.
 
 #include <cstdint>
 #include <filesystem>
@@ -17,13 +18,10 @@
 
 namespace moebius::io {
 
-class RowsFile;
-struct BlockIndex;
-
 enum class RowSource : std::uint8_t {
-  automatic,  ///< the master where it is there and the process may open all of its blocks, else the blocks
-  master,     ///< results.h5 and its virtual datasets
-  blocks,     ///< the committed blocks, also of a run that has not ended
+  automatic,  ///< the blocks where there is a journal, else the master
+  blocks,     ///< the committed blocks themselves, also of a run that has not ended
+  master,     ///< results.h5 and its virtual datasets, as other programs see the rows; slower, needs more memory
 };
 
 class ResultsReader {
@@ -34,14 +32,14 @@ class ResultsReader {
   ResultsReader& operator=(ResultsReader&&) noexcept;
   ~ResultsReader();
 
-  [[nodiscard]] std::int64_t num_rows() const { return num_rows_; }
+  [[nodiscard]] std::int64_t num_rows() const;
   /// Rows [first, first + count) in input order, cut at the end. Failure where a block is missing.
   [[nodiscard]] std::vector<Row> read_rows(std::int64_t first, std::int64_t count) const;
 
   /// The rest is known once the run has written results.h5; empty before.
-  [[nodiscard]] bool has_master() const { return master_ != nullptr; }
+  [[nodiscard]] bool has_master() const;
   /// Root attributes in the order of their names, numbers as decimal text.
-  [[nodiscard]] std::vector<std::pair<std::string, std::string>> attributes() const;
+  [[nodiscard]] const std::vector<std::pair<std::string, std::string>>& attributes() const;
   [[nodiscard]] std::optional<std::string> attribute(std::string_view name) const;
   [[nodiscard]] std::vector<RankTiming> timing() const;
   [[nodiscard]] std::vector<RankMemory> memory() const;
@@ -49,27 +47,8 @@ class ResultsReader {
   [[nodiscard]] PlacementHistory placement() const;
 
  private:
-  [[nodiscard]] std::vector<Row> read_from_blocks(std::int64_t first, std::int64_t count) const;
-
-  std::filesystem::path directory_;
-  std::unique_ptr<RowsFile> master_;
-  std::unique_ptr<BlockIndex> index_;  ///< set: rows come from the blocks
-  std::int64_t num_rows_ = 0;
-};
-
-/// Lets the process open as many files as the system allows while it lives, since HDF5 keeps every block
-/// behind a virtual dataset open and reads fill values where it cannot open one more.
-class ManyOpenFiles {
- public:
-  ManyOpenFiles();
-  ManyOpenFiles(const ManyOpenFiles&) = delete;
-  ManyOpenFiles& operator=(const ManyOpenFiles&) = delete;
-  ~ManyOpenFiles();
-  /// Files that may be open now, less some for everything else.
-  [[nodiscard]] static std::int64_t room();
-
- private:
-  std::uint64_t limit_before_;
+  struct Opened;
+  std::unique_ptr<Opened> opened_;  // keeps HDF5 out of this header
 };
 
 }  // namespace moebius::io

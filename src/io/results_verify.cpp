@@ -14,8 +14,8 @@
 #include "io/durable_file.hpp"
 #include "io/hdf5_data.hpp"
 #include "io/journal.hpp"
+#include "io/open_files.hpp"
 #include "io/output_directory.hpp"
-#include "io/results_reader.hpp"
 #include "io/row_digest.hpp"
 #include "io/rows_file.hpp"
 

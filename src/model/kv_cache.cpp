@@ -40,8 +40,8 @@ KvCache::KvCache(const kernels::KvLayout& layout, int num_layers, std::int64_t n
                               "lower limits.kv_tokens",
                               wanted_bytes, num_blocks, block_tokens, num_layers)};
   };
-  // Beyond these sizes a block number or bytes() would overflow.
-  if (num_blocks > std::numeric_limits<std::int32_t>::max() || wanted_bytes > 0x1p62) refuse();
+  // More blocks than a table can number, or more bytes than a process of 48-bit addresses may have.
+  if (num_blocks > std::numeric_limits<std::int32_t>::max() || wanted_bytes > 0x1p47) refuse();
   try {
     // Not initialised: pages that no sequence reaches are never touched.
     memory_ = decltype(memory_)(Kokkos::view_alloc("kv_cache", Kokkos::WithoutInitializing), bytes());

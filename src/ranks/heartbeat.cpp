@@ -25,9 +25,10 @@ Heartbeat::Heartbeat(const Parts& parts) : parts_(parts) {}
 
 void Heartbeat::count_rows(const std::vector<Row>& rows) {
   ++new_requests_;
+  if (!rows.empty()) new_tokens_ += rows.front().num_prompt_tokens;  // computed once for all rows
   for (const Row& row : rows) {
     if (!succeeded(row.status)) ++new_failed_;
-    new_tokens_ += row.num_prompt_tokens + row.num_output_tokens;
+    new_tokens_ += row.num_output_tokens;
   }
 }
 

@@ -7,12 +7,16 @@
 #include <numeric>
 
 #include "base/check.hpp"
+#include "base/hash.hpp"
 #include "base/random.hpp"
+#include "io/input_file.hpp"
 #include "io/model_files.hpp"
 #include "ranks/agreement.hpp"
 
 namespace moebius::ranks {
 namespace {
+
+constexpr std::int64_t max_tokenizer_bytes = std::int64_t{1} << 30;
 
 using Lines = std::vector<io::RequestFile::Line>;
 
@@ -85,11 +89,11 @@ JobSetup set_up_job(comm::Session& session, const Job& job, const RunOptions& op
     setup.checkpoint = io::Checkpoint::open(model_dir);
     setup.tensors = setup.checkpoint->lookup();
     if (!has_attention(setup.roles)) return;
+    if (session.rank() == RankId(0)) {
+      setup.tokenizer_hash = xxh3_64(io::read_text_file(model_dir / "tokenizer.json", max_tokenizer_bytes));
+    }
     setup.tokenizer = std::make_unique<model::Tokenizer>(io::read_tokenizer(model_dir));
     if (session.rank() != RankId(0)) setup.requests = io::RequestFile::open(job.input.path);
-  });
-  together(session, [&] {
-    if (session.rank() == RankId(0)) io::prepare_output_directory(job.output.path, options.on_existing);
   });
   share_lines(session, setup.lines);
   setup.claims = plan_claims(setup.lines, static_cast<int>(setup.layout.attention_ranks.size()), options);

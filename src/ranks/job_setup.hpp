@@ -35,7 +35,7 @@ struct JobSetup {
   std::unique_ptr<policy::ExpertPlacement> placement;
 };
 
-/// Collective; throws AgreedFailure. On rank 0 it also prepares the output directory.
+/// Collective; throws AgreedFailure. Reads only, writes nothing.
 JobSetup set_up_job(comm::Session& session, const Job& job, const RunOptions& options);
 
 }  // namespace moebius::ranks

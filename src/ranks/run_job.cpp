@@ -4,8 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
+#include <map>
 #include <memory>
+#include <optional>
 
 #include "base/check.hpp"
 #include "base/clock.hpp"
@@ -53,11 +54,11 @@ ClaimSource claim_lines(JobSetup& setup, comm::ControlBoard& board, std::int64_t
   };
 }
 
-/// What a rank found out, as rank 0 wants it.
-RankReport make_report(const comm::Session& session, const RankEngine& engine, Roles roles, const PhaseClock& clock, double loop_s) {
+/// What a rank found out, as rank 0 wants it; the phases are added when the last of them has ended.
+RankReport make_report(const comm::Session& session, const RankEngine& engine, Roles roles, std::int64_t num_unknown_fields,
+                       double loop_s) {
   RankReport report{.rank = session.rank().value, .role = to_string(roles), .node = session.processor_name(), .loop_s = loop_s,
-                    .peak_rss_bytes = peak_rss_bytes(), .memory = engine.memory_by_kind()};
-  for (std::size_t i = 0; i < num_phases; ++i) report.phases[i] = clock.total(static_cast<Phase>(i));
+                    .num_unknown_fields = num_unknown_fields, .peak_rss_bytes = peak_rss_bytes(), .memory = engine.memory_by_kind()};
   if (engine.attention() != nullptr) {
     report.attention = engine.attention()->counters();
     report.work = engine.workload()->counters();
@@ -69,6 +70,32 @@ RankReport make_report(const comm::Session& session, const RankEngine& engine, R
   return report;
 }
 
+/// Admission, transport work, waiting for credit and writing results: what is neither compute nor waiting for rows.
+double overhead_share(const RankReport& report) {
+  double seconds = 0;
+  for (const Phase phase : {Phase::admit, Phase::dispatch, Phase::dispatch_wait, Phase::io}) {
+    seconds += report.phases[static_cast<std::size_t>(phase)].seconds;
+  }
+  return report.loop_s > 0 ? seconds / report.loop_s : 0.0;
+}
+
+/// Of each role the rank with the largest peak: what it allocated on purpose, and the rest.
+std::string explain_memory(const std::vector<RankReport>& reports) {
+  constexpr double mib = 1024.0 * 1024.0;
+  std::map<std::string, const RankReport*> largest;
+  for (const RankReport& report : reports) {
+    const RankReport*& best = largest[report.role];
+    if (best == nullptr || report.peak_rss_bytes > best->peak_rss_bytes) best = &report;
+  }
+  std::string text;
+  for (const auto& [role, report] : largest) {
+    text += fmt::format("peak memory of an {} rank {:.1f} MiB; allocated:", role, static_cast<double>(report->peak_rss_bytes) / mib);
+    for (const auto& [kind, bytes] : report->memory) text += fmt::format(" {} {:.1f},", kind, static_cast<double>(bytes) / mib);
+    text += " and mapped checkpoint pages, windows, MPI, HDF5\n";
+  }
+  return text;
+}
+
 JobOutcome conclude(const std::vector<RankReport>& reports, const io::MasterSummary& master) {
   JobOutcome outcome{.rows = master.num_rows, .rows_failed = master.num_failed, .digest = master.digest};
   std::int64_t sent = 0, received_by_experts = 0, computed = 0, returned = 0, arrived = 0, emitted = 0, busiest = 0, num_experts_ranks = 0;
@@ -78,6 +105,7 @@ JobOutcome conclude(const std::vector<RankReport>& reports, const io::MasterSumm
     outcome.tokens_out += report.work.tokens_out;
     outcome.unknown_fields += report.num_unknown_fields;
     outcome.loop_s = std::max(outcome.loop_s, report.loop_s);
+    outcome.overhead_share = std::max(outcome.overhead_share, overhead_share(report));
     outcome.peak_rss_bytes = std::max(outcome.peak_rss_bytes, report.peak_rss_bytes);
     emitted += report.work.rows;
     sent += report.attention.pairs_sent;
@@ -89,6 +117,7 @@ JobOutcome conclude(const std::vector<RankReport>& reports, const io::MasterSumm
     num_experts_ranks += report.role != to_string(Roles::attention);
   }
   outcome.conserved = sent == received_by_experts && sent == computed && sent == returned && sent == arrived && emitted == master.num_rows;
+  outcome.memory = explain_memory(reports);
   if (computed > 0) outcome.imbalance = static_cast<double>(busiest * num_experts_ranks) / static_cast<double>(computed);
   return outcome;
 }
@@ -113,12 +142,46 @@ io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, co
   return record;
 }
 
+/// Weights, queues and loop of this rank.
+std::unique_ptr<RankEngine> make_engine(const Job& job, JobSetup& setup, comm::Transport& transport, PhaseClock& clock,
+                                        ClaimSource claim, RowSink sink, Heartbeat& heartbeat) {
+  auto engine = std::make_unique<RankEngine>(RankEngine::Parts{.job = job,
+                                                               .config = setup.config,
+                                                               .tensors = setup.tensors,
+                                                               .tokenizer = setup.tokenizer.get(),
+                                                               .placement = *setup.placement,
+                                                               .roles = setup.roles,
+                                                               .attention_ranks = setup.layout.attention_ranks,
+                                                               .expert_ranks = setup.layout.expert_ranks,
+                                                               .transport = transport,
+                                                               .claim = std::move(claim),
+                                                               .sink = std::move(sink)},
+                                             clock, [&](const LoopStatus& status) { heartbeat.beat(status); });
+  clock.mark(Phase::load, 0, engine->weight_bytes());
+  return engine;
+}
+
+/// Collective, after the asynchronous path is over: rank 0 hears from everybody and writes the master file.
+JobOutcome wind_up(comm::Session& session, const JobSetup& setup, const ResolvedJob& resolved, const RunOptions& options,
+                   const RankReport& mine, const std::string& start_utc) {
+  const auto gathered = session.gather_to_root(to_bytes(mine));
+  JobOutcome outcome;
+  together(session, [&] {
+    if (session.rank() != RankId(0)) return;
+    std::vector<RankReport> reports;
+    for (const auto& bytes : gathered) reports.push_back(report_from_bytes(bytes));
+    io::RunRecord record = make_record(setup, resolved, options, reports, start_utc);
+    for (const RankReport& report : reports) record.num_rows_expected += report.work.rows;
+    outcome = conclude(reports, io::write_master(resolved.job.output.path, record));
+  });
+  return outcome;
+}
+
 }  // namespace
 
 JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const RunOptions& options) {
   const Job& job = resolved.job;
   const std::string start_utc = io::utc_now();
-  const bool is_root = session.rank() == RankId(0);
   PhaseClock clock;
   std::int64_t num_unknown_fields = 0;
   JobSetup setup = set_up_job(session, job, options);
@@ -127,61 +190,43 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   comm::Window window(session, ring, who_writes(setup.layout, session.num_ranks()));
   comm::RingTransport transport(window);
   comm::ControlBoard board(session, window);
-  ProgressDisplay display(job.run.progress);
+  std::optional<ProgressDisplay> display;
+  if (session.rank() == RankId(0)) display.emplace(job.run.progress);
   Heartbeat heartbeat({.session = session,
                        .board = board,
-                       .display = is_root ? &display : nullptr,
+                       .display = display ? &*display : nullptr,
                        .num_requests = static_cast<std::int64_t>(setup.lines.size()),
                        .watchdog_s = job.run.watchdog_s});
   std::unique_ptr<io::BlockWriter> writer;
+  const RowSink sink = [&](std::vector<Row> rows) {
+    const auto num_rows = static_cast<std::int64_t>(rows.size());
+    clock.mark(Phase::admit);
+    heartbeat.count_rows(rows);
+    writer->add(std::move(rows));
+    clock.mark(Phase::io, num_rows);
+  };
   std::unique_ptr<RankEngine> engine;
   together(session, [&] {
-    if (has_attention(setup.roles)) {
-      writer = std::make_unique<io::BlockWriter>(job.output.path, session.rank(), job.run.rows_per_block, to_hex(io::fingerprint(resolved)));
-    }
-    engine = std::make_unique<RankEngine>(
-        RankEngine::Parts{.job = job,
-                          .config = setup.config,
-                          .tensors = setup.tensors,
-                          .tokenizer = setup.tokenizer.get(),
-                          .placement = *setup.placement,
-                          .roles = setup.roles,
-                          .attention_ranks = setup.layout.attention_ranks,
-                          .expert_ranks = setup.layout.expert_ranks,
-                          .transport = transport,
-                          .claim = claim_lines(setup, board, num_unknown_fields),
-                          .sink =
-                              [&](std::vector<Row> rows) {
-                                const auto num_rows = static_cast<std::int64_t>(rows.size());
-                                clock.mark(Phase::admit);
-                                heartbeat.count_rows(rows);
-                                writer->add(std::move(rows));
-                                clock.mark(Phase::io, num_rows);
-                              }},
-        clock, [&](const LoopStatus& status) { heartbeat.beat(status); });
+    engine = make_engine(job, setup, transport, clock, claim_lines(setup, board, num_unknown_fields), sink, heartbeat);
   });
-  clock.mark(Phase::load, 0, engine->weight_bytes());
+  // Only now, when nothing but the run itself can fail: a job that could not start leaves no results behind.
+  together(session, [&] {
+    if (session.rank() == RankId(0)) io::prepare_output_directory(job.output.path, options.on_existing);
+  });
+  together(session, [&] {
+    if (!has_attention(setup.roles)) return;
+    writer = std::make_unique<io::BlockWriter>(job.output.path, session.rank(), job.run.rows_per_block, to_hex(io::fingerprint(resolved)));
+  });
 
+  clock.mark(Phase::idle);
   const double loop_start_s = now_s();
   engine->loop().run();
   if (writer != nullptr) writer->finish();
   clock.mark(Phase::io);
-  const double loop_s = now_s() - loop_start_s;
+  RankReport mine = make_report(session, *engine, setup.roles, num_unknown_fields, now_s() - loop_start_s);
   heartbeat.wait_for_all(transport, clock);
-
-  // From here on everybody waits for everybody: the asynchronous path is over.
-  RankReport mine = make_report(session, *engine, setup.roles, clock, loop_s);
-  mine.num_unknown_fields = num_unknown_fields;
-  const auto gathered = session.gather_to_root(to_bytes(mine));
-  JobOutcome outcome;
-  together(session, [&] {
-    if (!is_root) return;
-    std::vector<RankReport> reports;
-    for (const auto& bytes : gathered) reports.push_back(report_from_bytes(bytes));
-    io::RunRecord record = make_record(setup, resolved, options, reports, start_utc);
-    for (const RankReport& report : reports) record.num_rows_expected += report.work.rows;
-    outcome = conclude(reports, io::write_master(job.output.path, record));
-  });
+  for (std::size_t i = 0; i < num_phases; ++i) mine.phases[i] = clock.total(static_cast<Phase>(i));
+  const JobOutcome outcome = wind_up(session, setup, resolved, options, mine, start_utc);
   window.close();
   return outcome;
 }

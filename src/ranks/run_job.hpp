@@ -35,6 +35,8 @@ struct JobOutcome {
   bool conserved = false;   ///< (row, expert) pairs sent = computed = returned, requests taken = emitted
   double imbalance = 1.0;   ///< busiest expert rank over the mean, in rows
   std::int64_t peak_rss_bytes = 0;  ///< of the largest rank
+  std::string memory;               ///< what the largest rank of each role uses it for, a line each
+  double overhead_share = 0;  ///< largest share of a rank's loop that was neither compute nor waiting for rows
 };
 
 /// Collective. Throws AgreedFailure from the set-up; anything else that leaves here is fatal for the

@@ -5,11 +5,7 @@
 set -eu
 variant=$1 ranks=$2
 shift 2
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
-export OMPI_MCA_btl_vader_single_copy_mechanism=none   # containers often forbid process_vm_readv
-export OMPI_MCA_oob_tcp_if_include=lo OMPI_MCA_btl_tcp_if_include=lo
-export OMP_NUM_THREADS=1
+. "$(dirname "$0")/../../jobs/mpi_env.sh"
 unset MOEBIUS_RANKS_PER_NODE MOEBIUS_SHARED_MEMORY     # tests that want them set them
 
 skip() { echo "mpirun.sh: $1, test skipped"; exit 77; }

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/gemm.hpp"
+
+#include <cmath>
+#include <limits>
+
+#include "base/check.hpp"
+#include "tests/kernels/kernel_test.hpp"
+
+namespace moebius::kernels {
+namespace {
+
+class GemmTest : public KernelTest {};
+
+/// [num_rows, num_out] with guard floats behind every row.
+struct Product {
+  static constexpr float guard = 12345.0F;
+  std::int64_t stride;
+  std::vector<float> y;
+  Product(int num_rows, int num_out)
+      : stride(num_out + 3), y(static_cast<std::size_t>(num_rows * stride), guard) {}
+  [[nodiscard]] std::span<const float> row(int row_idx, int num_out) const {
+    return std::span(y).subspan(static_cast<std::size_t>(row_idx * stride), static_cast<std::size_t>(num_out));
+  }
+};
+
+TEST_P(GemmTest, EqualsTheDoubleLoopOnRandomShapes) {
+  for (int trial = 0; trial < 40; ++trial) {
+    const ComputeType type = compute_types[trial % 2];
+    const int num_rows = between(1, 120);
+    const int num_out = between(1, 300);
+    const int num_in = between(1, 600);
+    const auto w = normal(static_cast<std::size_t>(num_out * num_in));
+    const auto x = normal(static_cast<std::size_t>(num_rows * num_in));
+    const StoredRows rows(type, x, num_in);
+    Product product(num_rows, num_out);
+    gemm(PackedMatrix::pack(type, w, num_out, num_in), rows.view, num_rows, product.y.data(), product.stride);
+    for (int i = 0; i < num_rows; ++i) {
+      for (int j = 0; j < num_out; ++j) {
+        double sum = 0;
+        double magnitude = 0;
+        for (int k = 0; k < num_in; ++k) {
+          const double term = double{as_stored(type, x[static_cast<std::size_t>(i * num_in + k)])} *
+                              double{as_stored(type, w[static_cast<std::size_t>(j * num_in + k)])};
+          sum += term;
+          magnitude += std::abs(term);
+        }
+        ASSERT_NEAR(product.row(i, num_out)[static_cast<std::size_t>(j)], sum, 1e-6 * magnitude + 1e-7)
+            << num_rows << "x" << num_out << "x" << num_in << " at " << i << "," << j;
+      }
+      for (std::int64_t g = num_out; g < product.stride; ++g) {
+        const auto at = static_cast<std::size_t>(i * product.stride + g);
+        ASSERT_EQ(product.y[at], Product::guard) << "wrote past row " << i;
+      }
+    }
+  }
+}
+
+TEST_P(GemmTest, ARowHasTheSameBitsInAnyNumberOfRows) {
+  for (const ComputeType type : compute_types) {
+    for (const auto& [num_out, num_in] : {std::pair{150, 300}, std::pair{32, 64}, std::pair{97, 513}}) {
+      constexpr int most_rows = 300;
+      const auto w = PackedMatrix::pack(type, normal(static_cast<std::size_t>(num_out * num_in)), num_out, num_in);
+      const StoredRows x(type, normal(static_cast<std::size_t>(most_rows * num_in)), num_in);
+      Product alone(most_rows, num_out);
+      for (int row = 0; row < most_rows; ++row) {
+        gemm(w, x.from_row(row), 1, alone.y.data() + row * alone.stride, alone.stride);
+      }
+      for (int num_rows = 1; num_rows <= most_rows; num_rows += num_rows < 40 ? 1 : 13) {
+        const int first = between(0, most_rows - num_rows);
+        Product together(num_rows, num_out);
+        gemm(w, x.from_row(first), num_rows, together.y.data(), together.stride);
+        for (int row = 0; row < num_rows; ++row) {
+          ASSERT_TRUE(same_bits(together.row(row, num_out), alone.row(first + row, num_out)))
+              << "row " << row << " of " << num_rows << ", " << num_out << "x" << num_in << " " << to_string(type);
+        }
+      }
+    }
+  }
+}
+
+/// The documented chain, element by element, with this library's scalar fma (or multiply and add).
+TEST_P(GemmTest, EveryElementIsOneChainOverK) {
+  const int num_out = 70;
+  const int num_in = 700;
+  const auto w = normal(static_cast<std::size_t>(num_out * num_in));
+  const auto x = normal(static_cast<std::size_t>(num_in));
+  std::vector<float> expected(static_cast<std::size_t>(num_out), 0.0F);
+  for (int j = 0; j < num_out; ++j) {
+    float& sum = expected[static_cast<std::size_t>(j)];
+    for (int k = 0; k < num_in; ++k) {
+      const float a = x[static_cast<std::size_t>(k)];
+      const float b = w[static_cast<std::size_t>(j * num_in + k)];
+      sum = GetParam() == Isa::portable ? a * b + sum : std::fma(a, b, sum);
+    }
+  }
+  const StoredRows rows(ComputeType::fp32, x, num_in);
+  std::vector<float> y(expected.size());
+  gemm(PackedMatrix::pack(ComputeType::fp32, w, num_out, num_in), rows.view, 1, y.data(), num_out);
+  EXPECT_TRUE(same_bits(y, expected));
+}
+
+TEST_P(GemmTest, ANaNStaysInItsRowAndColumn) {
+  const int num_rows = 20;
+  const int num_out = 40;
+  const int num_in = 33;
+  auto x = normal(static_cast<std::size_t>(num_rows * num_in));
+  auto w = normal(static_cast<std::size_t>(num_out * num_in));
+  x[7 * 33 + 5] = std::numeric_limits<float>::quiet_NaN();
+  w[39 * 33 + 2] = std::numeric_limits<float>::quiet_NaN();
+  const StoredRows rows(ComputeType::fp32, x, num_in);
+  std::vector<float> y(static_cast<std::size_t>(num_rows * num_out));
+  gemm(PackedMatrix::pack(ComputeType::fp32, w, num_out, num_in), rows.view, num_rows, y.data(), num_out);
+  for (int i = 0; i < num_rows; ++i) {
+    for (int j = 0; j < num_out; ++j) {
+      EXPECT_EQ(std::isnan(y[static_cast<std::size_t>(i * num_out + j)]), i == 7 || j == 39) << i << "," << j;
+    }
+  }
+}
+
+TEST_P(GemmTest, RefusesWhatDoesNotFit) {
+  const auto w = PackedMatrix::pack(ComputeType::bf16, normal(64), 8, 8);
+  EXPECT_EQ(w.bytes(), 32U * 8U * 2U);
+  const StoredRows rows(ComputeType::fp32, normal(8), 8);
+  std::vector<float> y(8);
+  EXPECT_THROW(gemm(w, rows.view, 1, y.data(), 8), ContractError);
+  EXPECT_THROW(PackedMatrix::pack(ComputeType::fp32, normal(63), 8, 8), ContractError);
+}
+
+MOEBIUS_FOR_ALL_ISAS(GemmTest);
+
+}  // namespace
+}  // namespace moebius::kernels

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels that work row by row: conversion, norm, rotary embedding, feed-forward, combine.
+#include <cmath>
+#include <limits>
+
+#include "base/check.hpp"
+#include "kernels/combine.hpp"
+#include "kernels/ffn.hpp"
+#include "kernels/kernel_table.hpp"
+#include "kernels/norm.hpp"
+#include "kernels/rope.hpp"
+#include "tests/kernels/kernel_test.hpp"
+
+namespace moebius::kernels {
+namespace {
+
+class RowKernelsTest : public KernelTest {};
+
+constexpr float inf = std::numeric_limits<float>::infinity();
+
+TEST_P(RowKernelsTest, ConversionRoundsAsTheScalarOne) {
+  std::vector<float> x = normal(1000, 1e3F);
+  for (std::uint32_t i = 0; i < 3000; ++i) {
+    x.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(random_())));            // any bits
+    x.push_back(std::bit_cast<float>((static_cast<std::uint32_t>(random_()) & 0xffff0000U) | 0x8000U));  // ties
+  }
+  for (const float special : {0.0F, -0.0F, inf, -inf, std::nanf("1"), 3.4e38F, 1e-45F}) x.push_back(special);
+  std::vector<Bf16> y(x.size());
+  convert_rows(ComputeType::bf16, x, reinterpret_cast<std::byte*>(y.data()));
+  for (std::size_t i = 0; i < x.size(); ++i) ASSERT_EQ(y[i].bits, to_bf16(x[i]).bits) << x[i];
+  std::vector<float> copy(x.size());
+  convert_rows(ComputeType::fp32, x, reinterpret_cast<std::byte*>(copy.data()));
+  EXPECT_TRUE(same_bits(copy, x));
+}
+
+TEST_P(RowKernelsTest, ExponentialIsAccurateToAboutOneUnitOfTheLastPlace) {
+  std::vector<float> x;
+  for (float value = -87.336F; value < 88.37F; value += 0.00137F) x.push_back(value);
+  for (float value = -1.0F; value < 1.0F; value += 0.00001F) x.push_back(value);
+  std::vector<float> y(x.size());
+  active_kernels().exp_row(x.data(), 0.0F, 1.0F, static_cast<std::int64_t>(x.size()), y.data());
+  double worst = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double exact = std::exp(double{x[i]});
+    const auto rounded = static_cast<float>(exact);
+    const double unit = double{std::nextafter(rounded, inf)} - double{rounded};
+    worst = std::max(worst, std::abs(double{y[i]} - exact) / unit);
+  }
+  EXPECT_LE(worst, 1.2);
+  EXPECT_GT(worst, 0.0);
+  RecordProperty("worst_units", std::to_string(worst));
+  const std::vector<float> edges = {0.0F, -0.0F, -inf, inf, -88.0F, -1e30F, 89.0F, std::nanf("")};
+  std::vector<float> at(edges.size());
+  active_kernels().exp_row(edges.data(), 0.0F, 1.0F, static_cast<std::int64_t>(edges.size()), at.data());
+  EXPECT_TRUE(same_bits(std::span(at).first(7), std::vector<float>{1, 1, 0, inf, 0, 0, inf}));
+  EXPECT_TRUE(std::isnan(at[7]));
+}
+
+TEST_P(RowKernelsTest, RmsNormEqualsTheDoubleLoopAndIgnoresItsNeighbours) {
+  for (const int width : {1, 15, 16, 32, 128, 250}) {
+    const int num_rows = 9;
+    const std::int64_t stride = width + 5;
+    const auto x = normal(static_cast<std::size_t>(num_rows * stride), 3.0F);
+    const auto weight = normal(static_cast<std::size_t>(width));
+    std::vector<float> y(x.size(), -7.0F);
+    rms_norm(x.data(), stride, weight, 1e-5F, num_rows, y.data(), stride);
+    for (int row = 0; row < num_rows; ++row) {
+      const float* in = x.data() + row * stride;
+      double squares = 0;
+      for (int i = 0; i < width; ++i) squares += double{in[i]} * double{in[i]};
+      const double scale = 1.0 / std::sqrt(squares / width + 1e-5);
+      for (int i = 0; i < width; ++i) {
+        const double expected = double{in[i]} * scale * double{weight[static_cast<std::size_t>(i)]};
+        ASSERT_NEAR(y[static_cast<std::size_t>(row * stride + i)], expected, 1e-6 * std::abs(expected) + 1e-12);
+      }
+      for (std::int64_t i = width; i < stride; ++i) ASSERT_EQ(y[static_cast<std::size_t>(row * stride + i)], -7.0F);
+      std::vector<float> alone(in, in + width);
+      rms_norm(alone.data(), width, weight, 1e-5F, 1, alone.data(), width);  // in place
+      ASSERT_TRUE(same_bits(alone, std::span(y).subspan(static_cast<std::size_t>(row * stride), alone.size())));
+    }
+  }
+}
+
+TEST_P(RowKernelsTest, RopeTurnsPairsHalfAHeadApart) {
+  for (const int head_dim : {2, 8, 32, 80, 128}) {
+    const RopeTable table(head_dim, 10000.0, 3000);
+    const int num_heads = 3;
+    const std::vector<int> positions = {0, 1, 77, 2999, 5};
+    const std::int64_t stride = num_heads * head_dim + 4;
+    const auto x = normal(positions.size() * static_cast<std::size_t>(stride));
+    auto y = x;
+    apply_rope(table, positions, num_heads, y.data(), stride);
+    for (std::size_t token = 0; token < positions.size(); ++token) {
+      for (int i = 0; i < num_heads * head_dim; ++i) {
+        const int d = i % head_dim;
+        const int half = head_dim / 2;
+        const double angle = positions[token] * std::pow(10000.0, -2.0 * (d % half) / head_dim);
+        const std::size_t at = token * static_cast<std::size_t>(stride) + static_cast<std::size_t>(i);
+        const auto distance = static_cast<std::size_t>(half);
+        const double other = d < half ? -double{x[at + distance]} : double{x[at - distance]};
+        ASSERT_NEAR(y[at], double{x[at]} * std::cos(angle) + other * std::sin(angle), 1e-6) << "head_dim " << head_dim;
+      }
+      for (std::int64_t i = num_heads * head_dim; i < stride; ++i) {
+        const std::size_t at = token * static_cast<std::size_t>(stride) + static_cast<std::size_t>(i);
+        ASSERT_EQ(y[at], x[at]);
+      }
+    }
+  }
+  const RopeTable table(8, 10000.0, 10);
+  std::vector<float> x(8);
+  EXPECT_THROW(apply_rope(table, std::vector<int>{10}, 1, x.data(), 8), ContractError);
+}
+
+TEST_P(RowKernelsTest, SiluMulEqualsTheDoubleLoop) {
+  const int width = 37;
+  auto gate = normal(static_cast<std::size_t>(4 * width), 5.0F);
+  gate[0] = -200.0F;  // exp(200) overflows to infinity, the result is a zero
+  gate[1] = 200.0F;
+  gate[2] = 0.0F;
+  const auto up = normal(gate.size());
+  std::vector<float> y(gate.size());
+  std::vector<Bf16> narrow(gate.size());
+  silu_mul(gate.data(), up.data(), 4, width, ComputeType::fp32, reinterpret_cast<std::byte*>(y.data()));
+  silu_mul(gate.data(), up.data(), 4, width, ComputeType::bf16, reinterpret_cast<std::byte*>(narrow.data()));
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    const double expected = double{gate[i]} / (1.0 + std::exp(-double{gate[i]})) * double{up[i]};
+    ASSERT_NEAR(y[i], expected, 1e-6 * std::abs(expected) + 1e-30) << gate[i];
+    ASSERT_EQ(narrow[i].bits, to_bf16(y[i]).bits);
+  }
+}
+
+TEST_P(RowKernelsTest, ExpertFfnEqualsTheDoubleLoopsAndIgnoresItsNeighbours) {
+  const int hidden = 70;
+  const int width = 45;
+  const int num_rows = 30;
+  const auto gate = normal(static_cast<std::size_t>(width * hidden), 0.2F);
+  const auto up = normal(gate.size(), 0.2F);
+  const auto down = normal(gate.size(), 0.2F);
+  const auto x = normal(static_cast<std::size_t>(num_rows * hidden));
+  for (const ComputeType type : compute_types) {
+    const ExpertFfn ffn{PackedMatrix::pack(type, gate, width, hidden), PackedMatrix::pack(type, up, width, hidden),
+                        PackedMatrix::pack(type, down, hidden, width)};
+    const StoredRows rows(type, x, hidden);
+    FfnScratch scratch;
+    std::vector<float> y(x.size());
+    expert_ffn(ffn, rows.view, num_rows, y.data(), scratch);
+    // The product is rounded to compute type between the matrices: half a unit of the last place per term.
+    const double tolerance = type == ComputeType::fp32 ? 2e-6 : 1.0 / 256;
+    for (int row = 0; row < num_rows; ++row) {
+      std::vector<float> alone(static_cast<std::size_t>(hidden));
+      expert_ffn(ffn, rows.from_row(row), 1, alone.data(), scratch);
+      ASSERT_TRUE(same_bits(alone, std::span(y).subspan(static_cast<std::size_t>(row * hidden), alone.size()))) << row;
+      std::vector<double> expected(static_cast<std::size_t>(hidden), 0.0);
+      std::vector<double> magnitude(static_cast<std::size_t>(hidden), 0.0);
+      for (int i = 0; i < width; ++i) {
+        double g = 0;
+        double u = 0;
+        for (int k = 0; k < hidden; ++k) {
+          const double value = double{as_stored(type, x[static_cast<std::size_t>(row * hidden + k)])};
+          g += double{as_stored(type, gate[static_cast<std::size_t>(i * hidden + k)])} * value;
+          u += double{as_stored(type, up[static_cast<std::size_t>(i * hidden + k)])} * value;
+        }
+        const double product = g / (1.0 + std::exp(-g)) * u;
+        for (int k = 0; k < hidden; ++k) {
+          const double term = double{as_stored(type, down[static_cast<std::size_t>(k * width + i)])} * product;
+          expected[static_cast<std::size_t>(k)] += term;
+          magnitude[static_cast<std::size_t>(k)] += std::abs(term);
+        }
+      }
+      for (std::size_t k = 0; k < expected.size(); ++k) {
+        ASSERT_NEAR(alone[k], expected[k], tolerance * magnitude[k] + 1e-6);
+      }
+    }
+  }
+}
+
+TEST_P(RowKernelsTest, CombineAddsInAscendingOrderThenOnceToTheResidual) {
+  const int hidden = 53;
+  const int k = 3;
+  const int capacity = 8;
+  const std::int64_t stride = hidden + 2;
+  const std::vector<std::int32_t> rows = {6, 1, 4};
+  const auto before = normal(static_cast<std::size_t>(capacity * stride));
+  const auto outputs = normal(static_cast<std::size_t>(capacity * k * hidden));
+  const auto weights = normal(static_cast<std::size_t>(capacity * k));
+  auto expected = before;
+  for (const int row : rows) {
+    for (int i = 0; i < hidden; ++i) {
+      const auto output = [&](int j) { return outputs[static_cast<std::size_t>((row * k + j) * hidden + i)]; };
+      const auto weight = [&](int j) { return weights[static_cast<std::size_t>(row * k + j)]; };
+      float sum = weight(0) * output(0);
+      for (int j = 1; j < k; ++j) {
+        sum = GetParam() == Isa::portable ? weight(j) * output(j) + sum : std::fma(weight(j), output(j), sum);
+      }
+      expected[static_cast<std::size_t>(row * stride + i)] += sum;
+    }
+  }
+  auto residual = before;
+  combine_experts(residual.data(), stride, rows.data(), 3, outputs.data(), weights.data(), k, hidden);
+  EXPECT_TRUE(same_bits(residual, expected));
+}
+
+MOEBIUS_FOR_ALL_ISAS(RowKernelsTest);
+
+}  // namespace
+}  // namespace moebius::kernels

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// A whole job in one process and one thread: several RankEngines over loopback rings whose turns are
+// interleaved at random, so that one test sees many schedules and each can be repeated from its seed.
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "comm/loopback_transport.hpp"
+#include "io/model_files.hpp"
+#include "io/row_digest.hpp"
+#include "io/safetensors.hpp"
+#include "policy/layout.hpp"
+#include "ranks/rank_engine.hpp"
+
+namespace moebius::ranks {
+
+struct EngineRun {
+  std::map<std::pair<std::int64_t, int>, Row> rows;  ///< by (line, choice)
+  std::int64_t pairs_sent = 0, rows_computed = 0, outputs_received = 0, refused = 0, turns = 0;
+  [[nodiscard]] Digest128 digest() const {
+    Digest128 sum;
+    for (const auto& [key, row] : rows) sum += io::row_digest(row);
+    return sum;
+  }
+};
+
+struct TestModel {
+  explicit TestModel(const std::string& model_dir, const std::string& tokenizer_dir)
+      : config(io::read_model_config(model_dir)),
+        checkpoint(io::Checkpoint::open(model_dir)),
+        tensors(checkpoint.lookup()),
+        tokenizer(io::read_tokenizer(tokenizer_dir)) {}
+  ModelConfig config;
+  io::Checkpoint checkpoint;
+  TensorLookup tensors;
+  model::Tokenizer tokenizer;
+};
+
+/// Runs the requests on `num_ranks` engines; fails the test when the job does not end.
+inline EngineRun run_engines(const TestModel& model, const Job& job, int num_ranks, const std::vector<Request>& requests,
+                             std::uint64_t seed, int num_slots = 2) {
+  const policy::RankLayout layout =
+      policy::decide_layout(num_ranks, job.layout.mode, job.layout.attention_ranks, job.layout.expert_ranks);
+  const auto is_in = [](const std::vector<RankId>& ranks, RankId rank) { return std::ranges::find(ranks, rank) != ranks.end(); };
+  const comm::RingOptions ring{.slot_bytes = slot_payload_bytes(model.config, job.model.compute), .num_slots = num_slots};
+  comm::LoopbackNetwork network(num_ranks, ring, [&](RankId from, RankId to) {
+    return (is_in(layout.attention_ranks, from) && is_in(layout.expert_ranks, to)) ||
+           (is_in(layout.expert_ranks, from) && is_in(layout.attention_ranks, to));
+  });
+  std::vector<int> experts_per_layer;
+  for (int layer = 0; layer < model.config.num_layers; ++layer) {
+    experts_per_layer.push_back(model.config.is_moe(LayerId(layer)) ? model.config.num_experts : 0);
+  }
+  const policy::LinearPlacement placement(experts_per_layer, layout.expert_ranks);
+
+  EngineRun run;
+  std::size_t next = 0;
+  const ClaimSource claim = [&]() -> std::optional<std::vector<ParsedLine>> {
+    if (next == requests.size()) return std::nullopt;
+    return std::vector<ParsedLine>{requests[next++]};
+  };
+  const RowSink sink = [&](std::vector<Row> rows) {
+    for (Row& row : rows) run.rows[{row.input_line, row.choice_idx}] = std::move(row);
+  };
+  std::vector<std::unique_ptr<PhaseClock>> clocks;
+  std::vector<std::unique_ptr<RankEngine>> engines;
+  for (int rank = 0; rank < num_ranks; ++rank) {
+    const RankId id(rank);
+    const bool attention = is_in(layout.attention_ranks, id), expert = is_in(layout.expert_ranks, id);
+    clocks.push_back(std::make_unique<PhaseClock>());
+    engines.push_back(std::make_unique<RankEngine>(
+        RankEngine::Parts{.job = job,
+                          .config = model.config,
+                          .tensors = model.tensors,
+                          .tokenizer = &model.tokenizer,
+                          .placement = placement,
+                          .roles = attention && expert ? Roles::both : attention ? Roles::attention : Roles::expert,
+                          .attention_ranks = layout.attention_ranks,
+                          .expert_ranks = layout.expert_ranks,
+                          .transport = network.endpoint(id),
+                          .claim = claim,
+                          .sink = sink},
+        *clocks.back(), [](const LoopStatus&) {}));
+  }
+  std::mt19937_64 random(seed);
+  constexpr std::int64_t max_turns = 5'000'000;
+  for (; run.turns < max_turns; ++run.turns) {
+    if (std::ranges::all_of(engines, [](const auto& engine) { return engine->loop().finished(); })) break;
+    auto& engine = engines[random() % engines.size()];
+    if (!engine->loop().finished()) engine->loop().turn();
+  }
+  EXPECT_LT(run.turns, max_turns) << "the job did not end";
+  for (int rank = 0; rank < num_ranks; ++rank) {
+    const RankEngine& engine = *engines[static_cast<std::size_t>(rank)];
+    if (engine.attention() != nullptr) {
+      run.pairs_sent += engine.attention()->counters().pairs_sent;
+      run.outputs_received += engine.attention()->counters().outputs_received;
+    }
+    if (engine.experts() != nullptr) run.rows_computed += engine.experts()->counters().rows_computed;
+    run.refused += network.endpoint(RankId(rank)).counters().reserve_refused;
+  }
+  return run;
+}
+
+}  // namespace moebius::ranks

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ranks/outbox.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "comm/loopback_transport.hpp"
+
+namespace moebius::ranks {
+namespace {
+
+const comm::RingOptions two_slots{.slot_bytes = 64, .num_slots = 2};
+
+std::vector<int> drain_all(comm::Transport& transport) {
+  std::vector<int> values;
+  transport.drain([&](RankId, const comm::MessageHeader& header, std::span<const std::byte> payload) {
+    int value = -1;
+    if (!payload.empty()) std::memcpy(&value, payload.data(), sizeof(value));
+    EXPECT_EQ(header.num_rows, payload.size());
+    values.push_back(value);
+  }, 1000);
+  transport.flush();
+  transport.progress();
+  return values;
+}
+
+TEST(Outbox, KeepsMessagesInOrderThroughAFullRing) {
+  comm::LoopbackNetwork network(2, two_slots, [](RankId from, RankId to) { return from != to; });
+  comm::Transport& sender = network.endpoint(RankId(0));
+  Outbox outbox(sender);
+  for (int i = 0; i < 9; ++i) {
+    outbox.send(RankId(1), {.kind = 1, .num_rows = sizeof(int)}, sizeof(int),
+                [&](std::span<std::byte> bytes) { std::memcpy(bytes.data(), &i, sizeof(i)); });
+  }
+  outbox.send(RankId(1), {.kind = 3}, 0, [](std::span<std::byte> bytes) { EXPECT_TRUE(bytes.empty()); });
+  EXPECT_EQ(outbox.num_waiting(), 8);
+  EXPECT_EQ(outbox.blocked_on(), RankId(1));
+  std::vector<int> received;
+  for (int turn = 0; turn < 100 && received.size() < 10; ++turn) {
+    sender.flush();
+    for (const int value : drain_all(network.endpoint(RankId(1)))) received.push_back(value);
+    sender.progress();
+    outbox.pump();
+  }
+  EXPECT_EQ(received, (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7, 8, -1}));
+  EXPECT_TRUE(outbox.empty());
+  EXPECT_FALSE(outbox.blocked_on().valid());
+}
+
+TEST(Outbox, AFullRingToOneRankHoldsNobodyElseUp) {
+  comm::LoopbackNetwork network(3, two_slots, [](RankId from, RankId to) { return from != to; });
+  Outbox outbox(network.endpoint(RankId(0)));
+  const auto send = [&](int to) { outbox.send(RankId(to), {.kind = 1}, 0, [](std::span<std::byte>) {}); };
+  for (int i = 0; i < 5; ++i) send(1);
+  send(2);
+  network.endpoint(RankId(0)).flush();
+  EXPECT_EQ(outbox.num_waiting(), 3);
+  EXPECT_EQ(drain_all(network.endpoint(RankId(2))).size(), 1U);
+}
+
+}  // namespace
+}  // namespace moebius::ranks

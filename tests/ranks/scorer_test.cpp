@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ranks/scorer.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "io/model_files.hpp"
+
+namespace moebius::ranks {
+namespace {
+
+const model::Tokenizer& tokenizer() {
+  static const model::Tokenizer instance(io::read_tokenizer(std::string(MOEBIUS_SOURCE_DIR) + "/inputs/models/tiny"));
+  return instance;
+}
+
+/// A prompt of two tokens with one generation branch, driven by logits that make one token certain.
+class GenerationTest : public ::testing::Test {
+ protected:
+  void start(std::vector<std::string> stop, int max_tokens) {
+    request.plan.sampling = {.max_tokens = max_tokens, .num_logprobs = 1, .stop = std::move(stop)};
+    Row row{.custom_id = "x"};
+    row.is_greedy = true;
+    row.topk_width = 1;
+    request.plan.rows = {row};
+    request.generations.resize(1);
+    request.plan.trees = {{.tokens = {5, 6}, .targets = {}, .branches = {{.row_idx = 0, .tokens = {}, .targets = {}, .max_new_tokens = max_tokens}}}};
+    tree.request = &request;
+    tree.plan = &request.plan.trees[0];
+    root.tree = &tree;
+    root.tokens = {5, 6};
+  }
+  /// Feeds certain tokens until the generation ends; returns how many were drawn.
+  int generate(const std::vector<TokenId>& certain) {
+    int drawn = 0;
+    Sequence* sequence = &root;
+    for (const TokenId token : certain) {
+      std::vector<float> logits(4096, 0.0F);
+      logits[static_cast<std::size_t>(token)] = 50.0F;
+      EXPECT_TRUE(Scorer::wants_logits(*sequence, sequence->num_tokens() - 1));
+      const std::int32_t before = sequence->num_tokens();
+      scorer.on_logits(*sequence, before - 1, logits);
+      ++drawn;
+      if (sequence == &root) {
+        if (tree.waiting.empty()) break;
+        branch.tree = &tree;
+        branch.branch = tree.waiting.front().plan;
+        branch.tokens = tree.waiting.front().tokens;
+        branch.first_position = 2;
+        sequence = &branch;
+      } else if (sequence->num_tokens() == before) {
+        break;
+      }
+    }
+    return drawn;
+  }
+  Row finished() { return scorer.finish(request).front(); }
+
+  Scorer scorer{tokenizer(), {0, 2}, 1};
+  ActiveRequest request;
+  Tree tree;
+  Sequence root, branch;
+};
+
+TEST_F(GenerationTest, StopStringMayCrossTokenBordersAndIsCutOff) {
+  const auto tokens = tokenizer().encode("The end. Stop here and go on", model::AddSpecial::no);
+  start({"nothing", "p he"}, 50);  // begins in " Stop", ends in " here"
+  const int drawn = generate(tokens);
+  EXPECT_LT(drawn, static_cast<int>(tokens.size()));
+  const Row row = finished();
+  EXPECT_EQ(row.text, "The end. Sto");
+  EXPECT_EQ(row.finish_reason, FinishReason::stop);
+  EXPECT_EQ(row.num_output_tokens, drawn);
+  EXPECT_EQ(row.num_bytes, 12);
+}
+
+TEST_F(GenerationTest, TheEarliestOfSeveralStopStringsCuts) {
+  start({"nd.", "end"}, 50);
+  generate(tokenizer().encode("The end. More", model::AddSpecial::no));
+  EXPECT_EQ(finished().text, "The ");
+}
+
+TEST_F(GenerationTest, EndOfSequenceEndsAndIsNotText) {
+  auto tokens = tokenizer().encode("Amen", model::AddSpecial::no);
+  tokens.push_back(2);
+  tokens.push_back(7);
+  start({}, 50);
+  EXPECT_EQ(generate(tokens), static_cast<int>(tokens.size()) - 1);
+  const Row row = finished();
+  EXPECT_EQ(row.text, "Amen");
+  EXPECT_EQ(row.token_ids.back(), 2);
+  EXPECT_EQ(row.finish_reason, FinishReason::stop);
+}
+
+TEST_F(GenerationTest, LengthEndsAndSumsAreInOrder) {
+  start({}, 3);
+  EXPECT_EQ(generate({100, 101, 102, 103}), 3);
+  const Row row = finished();
+  EXPECT_EQ(row.finish_reason, FinishReason::length);
+  EXPECT_EQ(row.token_ids, (std::vector<TokenId>{100, 101, 102}));
+  EXPECT_EQ(row.topk_ids, row.token_ids);
+  EXPECT_TRUE(row.is_greedy);
+  double sum = 0;
+  for (const float logprob : row.token_logprobs) sum += static_cast<double>(logprob);
+  EXPECT_EQ(row.sum_logprob, sum);
+}
+
+TEST(Scorer, KnownTokensAreGatheredAndGreedinessIsNoticed) {
+  Scorer scorer(tokenizer(), {0}, 1);
+  ActiveRequest request;
+  Row row{.custom_id = "x", .token_ids = {3, 4}, .token_logprobs = {0, 0}};
+  row.is_greedy = true;
+  request.plan.rows = {row};
+  request.generations.resize(1);
+  request.plan.trees = {{.tokens = {1, 2}, .targets = {{0, 0, 0, 3}, {1, 0, 1, 4}}, .branches = {}}};
+  Tree tree;
+  tree.request = &request;
+  tree.plan = &request.plan.trees[0];
+  Sequence root;
+  root.tree = &tree;
+  root.tokens = {1, 2};
+  std::vector<float> logits(8, 0.0F);
+  logits[3] = 2.0F;
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(Scorer::wants_logits(root, i));
+    scorer.on_logits(root, i, logits);
+  }
+  const Row done = scorer.finish(request).front();
+  EXPECT_NEAR(done.token_logprobs[0], 2.0 - std::log(7.0 + std::exp(2.0)), 1e-6);
+  EXPECT_NEAR(done.token_logprobs[1], -std::log(7.0 + std::exp(2.0)), 1e-6);
+  EXPECT_FALSE(done.is_greedy);  // 4 was not the most probable token
+}
+
+}  // namespace
+}  // namespace moebius::ranks
