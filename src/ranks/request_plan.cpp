@@ -68,6 +68,12 @@ struct Planner {
     return tokens;
   }
 
+  /// Text that is larger than any tokenizer call takes; its tokens could not fit a model either.
+  static bool too_large(const TextOrIds& field) {
+    const auto* text = std::get_if<std::string>(&field);
+    return text != nullptr && text->size() > model::Tokenizer::max_text_bytes;
+  }
+
   /// What is wrong with the ids of a field; nothing where all have an embedding.
   std::optional<std::string> bad_token(const TextOrIds& field, const char* name) const {
     const auto* ids = std::get_if<Tokens>(&field);
@@ -224,6 +230,12 @@ void Planner::plan_generation() {
 RequestPlan plan_request(const Request& request, const model::Tokenizer& tokenizer, const ModelConfig& config,
                          int max_positions) {
   Planner planner{request, tokenizer, config, max_positions, {.sampling = request.sampling, .rows = {}, .trees = {}}};
+  if (planner.too_large(request.context) || std::ranges::any_of(request.continuations, Planner::too_large)) {
+    planner.fail(RowStatus::too_long, fmt::format("a text of the request is larger than {} bytes (no tokenizer call takes more) "
+                                                  "cut it into several requests",
+                                                  model::Tokenizer::max_text_bytes));
+    return std::move(planner.plan);
+  }
   if (auto problem = planner.bad_token(request.context, "context")) {
     planner.fail(RowStatus::bad_token, std::move(*problem));
     return std::move(planner.plan);

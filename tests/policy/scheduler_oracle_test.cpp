@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 #include <cstdlib>
+#include <deque>
 #include <limits>
 #include <new>
 #include <random>
@@ -135,6 +136,35 @@ TEST(SchedulerOracle, defrag_with_the_default_delta) {
       EXPECT_NEAR(score(*pick), score(*best), 1e-9);
     }
   });
+}
+
+TEST(SchedulerOracle, defrag_with_lookback) {
+  DefragScheduler defrag(0.8, 4, Lookback::on);
+  RandomTable source(11, {1, 2, 0, 4, 1, 3});
+  const QueueTable& table = source.table;
+  std::deque<std::vector<std::int64_t>> memory;  // rows of every stage at the last picks
+  const auto score = [&](QueueRef q) {
+    double sum = static_cast<double>(table.rows(q));
+    for (int k = 1; k <= 4; ++k) {
+      const int stage = (q.stage + k) % table.num_stages();
+      if (table.num_queues(stage) == 0) continue;
+      double mean = 0.0;
+      for (const auto& rows : memory) mean += static_cast<double>(rows[stage]) / static_cast<double>(memory.size());
+      sum += std::pow(0.8, k) * (load(table, stage) + mean / table.num_queues(stage));
+    }
+    return sum;
+  };
+  for (int step = 0; step < 1000; ++step) {
+    source.change();
+    const auto best = argmax(table, score);
+    const auto pick = defrag.pick(table, 0.0);
+    ASSERT_EQ(pick.has_value(), best.has_value());
+    if (!pick) continue;  // an empty table is no pick to remember
+    ASSERT_NEAR(score(*pick), score(*best), 1e-9) << step;
+    memory.emplace_back();
+    for (int stage = 0; stage < table.num_stages(); ++stage) memory.back().push_back(table.stage_rows(stage));
+    if (memory.size() > DefragScheduler::lookback_picks) memory.pop_front();
+  }
 }
 
 TEST(SchedulerOracle, mtfs_flfs_and_mbflfs) {

@@ -111,9 +111,9 @@ TEST(Defrag, golden_lookahead_beyond_the_last_stage_goes_around_more_than_once) 
 
 TEST(Defrag, golden_lookback) {
   DefragScheduler back(0.5, 1, Lookback::on), plain(0.5, 1, Lookback::off);
-  // First pick, nothing to look back at: (0) 1 + 10/2 = 6   (1) 10 + 0 = 10
-  EXPECT_EQ(pick(back, {{1}, {10}, {0}}), at(1, 0));
-  // (0) 5 + (0 + 10)/2 = 10   (2) 6 + (5 + 1)/2 = 9; without memory (0) 5   (2) 6 + 5/2 = 8.5
+  // First pick, nothing to look back at: (0) 1 + 1000/2 = 501   (1) 1000 + 0
+  EXPECT_EQ(pick(back, {{1}, {1000}, {0}}), at(1, 0));
+  // (0) 5 + (0 + 1000)/2 = 505   (2) 6 + (5 + 1)/2 = 9; without memory (0) 5   (2) 6 + 5/2 = 8.5
   EXPECT_EQ(pick(plain, {{5}, {0}, {6}}), at(2, 0));
   EXPECT_EQ(pick(back, {{5}, {0}, {6}}), at(0, 0));
   // Ten more picks push both out of the memory: (0) 5 + 0   (2) 6 + (5 + 1)/2 = 9
