@@ -14,7 +14,7 @@ namespace {
 // Words of a state, behind those of the counters. A reader may see words of two publications; each
 // word alone is whole, and the table is for people, so that is good enough.
 constexpr std::size_t state_word = num_counter_words;
-constexpr std::size_t phase_and_peer = 0, since_time = 1, published_time = 2, num_state_words = 3;
+constexpr std::size_t phase_and_peer = 0, since_time = 1, published_time = 2, queued = 3, computed = 4, num_state_words = 5;
 static_assert(state_word + num_state_words <= num_control_words);
 
 const RankId counters_owner(0);
@@ -48,6 +48,12 @@ void ControlBoard::publish_state(std::uint16_t phase, RankId waits_for, double s
   window_.sync();
 }
 
+void ControlBoard::publish_load(std::int64_t queued_rows, std::int64_t expert_rows) {
+  store_release(window_.control_word(state_word + queued), static_cast<std::uint64_t>(queued_rows));
+  store_release(window_.control_word(state_word + computed), static_cast<std::uint64_t>(expert_rows));
+  window_.sync();
+}
+
 std::vector<RankState> ControlBoard::read_states(double patience_s) {
   const auto words = window_.read_control_words(state_word, num_state_words, patience_s);
   const double time_s = now_s() - start_s_;
@@ -60,6 +66,8 @@ std::vector<RankState> ControlBoard::read_states(double patience_s) {
       const std::uint64_t packed = (*words[r])[phase_and_peer];
       const double published_s = std::bit_cast<double>((*words[r])[published_time]);
       state.phase = static_cast<std::uint16_t>(packed >> 32);
+      state.queued_rows = static_cast<std::int64_t>((*words[r])[queued]);
+      state.expert_rows = static_cast<std::int64_t>((*words[r])[computed]);
       if (published_s < 0) {
         state.published_ago_s = -1.0;
       } else {

@@ -26,6 +26,8 @@ struct RankState {
   std::uint16_t phase = 0;      ///< meaning belongs to the caller
   RankId waits_for;             ///< invalid: for nobody
   double since_ago_s = 0;       ///< how long the rank has been in this phase
+  std::int64_t queued_rows = 0;   ///< rows in its micro-queues
+  std::int64_t expert_rows = 0;   ///< rows its experts have computed
   double published_ago_s = 0;   ///< how long ago it last said so; negative: it never did
 };
 
@@ -41,6 +43,8 @@ class ControlBoard {
 
   /// `since_s` is a time of now_s() of this rank. Costs three stores and MPI_Win_sync.
   void publish_state(std::uint16_t phase, RankId waits_for, double since_s);
+  /// How much waits on this rank and how much its experts have done: two stores, for the display.
+  void publish_load(std::int64_t queued_rows, std::int64_t expert_rows);
   /// Of all ranks, in order. Waits at most `patience_s` for ranks that hang.
   std::vector<RankState> read_states(double patience_s = 2.0);
 

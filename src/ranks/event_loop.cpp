@@ -43,6 +43,7 @@ void EventLoop::turn() {
     parts_.clock.mark(status_.phase);
   }
   status_.queued_rows = parts_.table.total_rows();
+  if (parts_.experts != nullptr) status_.expert_rows = parts_.experts->counters().rows_computed;
   beat_(status_);
 }
 

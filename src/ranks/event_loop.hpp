@@ -26,6 +26,7 @@ struct LoopStatus {
   RankId waits_for;             ///< invalid: nobody in particular
   double last_work_s = 0;       ///< when something last moved
   std::int64_t queued_rows = 0;
+  std::int64_t expert_rows = 0; ///< computed so far
 };
 
 class EventLoop {

@@ -18,6 +18,8 @@ constexpr double publish_period_s = 0.1;
 constexpr double check_period_s = 1.0;
 /// How often a rank that is done asks whether all are.
 constexpr double finish_poll_period_s = 0.002;
+/// The display does not wait longer than this for ranks that are deep in a computation.
+constexpr double display_patience_s = 0.1;
 
 }  // namespace
 
@@ -34,29 +36,38 @@ void Heartbeat::count_rows(const std::vector<Row>& rows) {
 
 void Heartbeat::beat(const LoopStatus& status) {
   const double now = now_s();
+  last_ = status;
   if (now < next_publish_s_) return;
   publish(status, now);
   next_publish_s_ = now + publish_period_s;
-  if (parts_.display != nullptr && parts_.display->due(now)) parts_.display->show(numbers(status), now);
+  if (parts_.display != nullptr && parts_.display->due(now)) parts_.display->show(numbers(), now);
   check_for_stall(status, now);
 }
 
 void Heartbeat::publish(const LoopStatus& status, double now) {
   parts_.board.publish_state(static_cast<std::uint16_t>(status.phase), status.waits_for,
                              status.phase == Phase::idle || status.phase == Phase::dispatch_wait ? status.last_work_s : now);
+  parts_.board.publish_load(status.queued_rows, status.expert_rows);
   using comm::Counter;
   if (new_requests_ > 0) parts_.board.fetch_add(Counter::rows_done, std::exchange(new_requests_, 0));
   if (new_failed_ > 0) parts_.board.fetch_add(Counter::rows_failed, std::exchange(new_failed_, 0));
   if (new_tokens_ > 0) parts_.board.fetch_add(Counter::tokens_done, std::exchange(new_tokens_, 0));
 }
 
-ProgressNumbers Heartbeat::numbers(const LoopStatus& status) {
+ProgressNumbers Heartbeat::numbers() {
   using comm::Counter;
-  return {.requests_done = parts_.board.read(Counter::rows_done),
-          .num_requests = parts_.num_requests,
-          .rows_failed = parts_.board.read(Counter::rows_failed),
-          .tokens = parts_.board.read(Counter::tokens_done),
-          .queued_rows = status.queued_rows};
+  ProgressNumbers numbers{.requests_done = parts_.board.read(Counter::rows_done),
+                          .num_requests = parts_.num_requests,
+                          .rows_failed = parts_.board.read(Counter::rows_failed),
+                          .tokens = parts_.board.read(Counter::tokens_done)};
+  std::int64_t busiest = 0, all = 0;
+  for (const comm::RankState& state : parts_.board.read_states(display_patience_s)) {
+    numbers.queued_rows += state.queued_rows;
+    busiest = std::max(busiest, state.expert_rows);
+    all += state.expert_rows;
+  }
+  if (all > 0) numbers.imbalance = static_cast<double>(busiest * parts_.num_expert_ranks) / static_cast<double>(all);
+  return numbers;
 }
 
 void Heartbeat::check_for_stall(const LoopStatus& status, double now) {
@@ -88,7 +99,10 @@ void Heartbeat::end_stalled_job(const std::vector<comm::RankState>& states, doub
 }
 
 void Heartbeat::wait_for_all(comm::Transport& transport, PhaseClock& clock) {
-  LoopStatus status{.phase = Phase::idle, .waits_for = {}, .last_work_s = now_s(), .queued_rows = 0};
+  LoopStatus status = last_;
+  status.phase = Phase::idle;
+  status.waits_for = {};
+  status.last_work_s = now_s();
   publish(status, now_s());
   parts_.board.fetch_add(comm::Counter::ranks_finished, 1);
   double next_poll_s = 0;
@@ -104,7 +118,7 @@ void Heartbeat::wait_for_all(comm::Transport& transport, PhaseClock& clock) {
     std::this_thread::yield();
     clock.mark(Phase::idle);
   }
-  if (parts_.display != nullptr) parts_.display->finish(numbers(status), now_s());
+  if (parts_.display != nullptr) parts_.display->finish(numbers(), now_s());
 }
 
 }  // namespace moebius::ranks

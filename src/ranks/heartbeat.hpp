@@ -24,25 +24,26 @@ class Heartbeat {
     comm::ControlBoard& board;
     ProgressDisplay* display;          ///< rank 0 only
     std::int64_t num_requests;
+    std::int64_t num_expert_ranks;
     double watchdog_s;
   };
   explicit Heartbeat(const Parts& parts);
 
   /// Rows of one request left this rank.
   void count_rows(const std::vector<Row>& rows);
-  /// Expert rows computed so far on this rank, for the imbalance shown.
+  /// The end of a turn of the loop.
   void beat(const LoopStatus& status);
   /// This rank is done: wait, still making progress for the others, until all are.
   void wait_for_all(comm::Transport& transport, PhaseClock& clock);
 
  private:
   void publish(const LoopStatus& status, double now);
-  void show(double now, const LoopStatus& status);
-  [[nodiscard]] ProgressNumbers numbers(const LoopStatus& status);
+  [[nodiscard]] ProgressNumbers numbers();
   void check_for_stall(const LoopStatus& status, double now);
   [[noreturn]] void end_stalled_job(const std::vector<comm::RankState>& states, double now);
 
   Parts parts_;
+  LoopStatus last_;
   double next_publish_s_ = 0, next_check_s_ = 0;
   std::int64_t new_requests_ = 0, new_failed_ = 0, new_tokens_ = 0;
 };

@@ -196,6 +196,7 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
                        .board = board,
                        .display = display ? &*display : nullptr,
                        .num_requests = static_cast<std::int64_t>(setup.lines.size()),
+                       .num_expert_ranks = static_cast<std::int64_t>(setup.layout.expert_ranks.size()),
                        .watchdog_s = job.run.watchdog_s});
   std::unique_ptr<io::BlockWriter> writer;
   const RowSink sink = [&](std::vector<Row> rows) {

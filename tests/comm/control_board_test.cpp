@@ -77,6 +77,7 @@ TEST(ControlBoard, EveryRankReadsEveryState) {
   const int me = session.rank().value;
   const RankId next((me + 1) % session.num_ranks());
   board.publish_state(static_cast<std::uint16_t>(100 + me), next, now_s() - 50.0 - me);
+  board.publish_load(7 * me, 1000 + me);
   session.barrier();
   const auto states = board.read_states();
   ASSERT_EQ(states.size(), static_cast<std::size_t>(session.num_ranks()));
@@ -88,6 +89,8 @@ TEST(ControlBoard, EveryRankReadsEveryState) {
     EXPECT_EQ(state.waits_for, RankId((r + 1) % session.num_ranks()));
     EXPECT_NEAR(state.since_ago_s, 50.0 + r, 5.0);  // clocks meet within the time of a barrier
     EXPECT_NEAR(state.published_ago_s, 0.0, 5.0);
+    EXPECT_EQ(state.queued_rows, 7 * r);
+    EXPECT_EQ(state.expert_rows, 1000 + r);
   }
   session.barrier();
   board.publish_state(7, RankId(), now_s());
