@@ -19,7 +19,7 @@ src/app    | base policy comm io model ranks app   |
 '
 owned_headers='mpi.h hdf5.h'   # nobody but the owner includes these
 third_party='
-src/base   | fmt/ spdlog/ xxhash.h Random123/
+src/base   | fmt/ xxhash.h Random123/
 kernels    | Kokkos_ cuda cublas immintrin.h
 src/policy |
 src/comm   | mpi.h nccl.h
