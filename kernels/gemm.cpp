@@ -14,6 +14,8 @@ namespace moebius::kernels {
 
 namespace {
 
+static_assert(pack_group_rows == panel_width);
+
 int num_panels(int num_out) { return (num_out + panel_width - 1) / panel_width; }
 
 std::size_t panel_bytes(ComputeType type, int num_in) {
@@ -55,27 +57,42 @@ void cut_rows(const KernelTable& kernels, RowsView x, int first_row, int num_row
 
 }  // namespace
 
-PackedMatrix PackedMatrix::pack(ComputeType type, std::span<const float> w, int num_out, int num_in) {
-  MOEBIUS_EXPECT(num_out > 0 && num_in > 0);
-  MOEBIUS_EXPECT(w.size() == static_cast<std::size_t>(num_out) * static_cast<std::size_t>(num_in));
-  PackedMatrix packed;
-  packed.type_ = type;
-  packed.num_out_ = num_out;
-  packed.num_in_ = num_in;
+std::size_t packed_bytes(ComputeType type, int num_out, int num_in) {
+  return panel_bytes(type, num_in) * static_cast<std::size_t>(num_panels(num_out));
+}
+
+void pack_rows(ComputeType type, int num_out, int num_in, int first_row, std::span<const float> rows,
+               std::span<std::byte> memory) {
+  MOEBIUS_EXPECT(num_in > 0 && first_row >= 0 && first_row % pack_group_rows == 0);
+  const auto num_rows = static_cast<int>(rows.size() / static_cast<std::size_t>(num_in));
+  MOEBIUS_EXPECT(rows.size() % static_cast<std::size_t>(num_in) == 0 && num_rows <= num_out - first_row);
+  MOEBIUS_EXPECT(num_rows % pack_group_rows == 0 || first_row + num_rows == num_out);
+  MOEBIUS_EXPECT(memory.size() == packed_bytes(type, num_out, num_in));
+  MOEBIUS_EXPECT(reinterpret_cast<std::uintptr_t>(memory.data()) % packed_alignment == 0);
   const std::size_t bytes = panel_bytes(type, num_in);
-  packed.storage_ = Storage(Kokkos::view_alloc(Kokkos::WithoutInitializing, "packed matrix"),
-                            bytes * static_cast<std::size_t>(num_panels(num_out)));
-  std::byte* storage = packed.storage_.data();
-  Kokkos::parallel_for("pack", HostRange(0, num_panels(num_out)), [=](const int panel) {
+  std::byte* first_panel = memory.data() + bytes * static_cast<std::size_t>(first_row / panel_width);
+  Kokkos::parallel_for("pack", HostRange(0, num_panels(num_rows)), [=](const int panel) {
     const int column = panel * panel_width;
-    pack_panel(type, w.data() + std::int64_t{column} * num_in, std::min(panel_width, num_out - column), num_in,
-               storage + bytes * static_cast<std::size_t>(panel));
+    pack_panel(type, rows.data() + std::int64_t{column} * num_in, std::min(panel_width, num_rows - column), num_in,
+               first_panel + bytes * static_cast<std::size_t>(panel));
   });
-  return packed;
+}
+
+PackedMatrix::PackedMatrix(ComputeType type, int num_out, int num_in, std::span<const std::byte> memory)
+    : type_(type), num_out_(num_out), num_in_(num_in), memory_(memory.data()) {
+  MOEBIUS_EXPECT(num_out > 0 && num_in > 0);
+  MOEBIUS_EXPECT(memory.size() == packed_bytes(type, num_out, num_in));
+}
+
+PackedMatrix PackedMatrix::pack(ComputeType type, std::span<const float> w, int num_out, int num_in,
+                                std::span<std::byte> memory) {
+  MOEBIUS_EXPECT(w.size() == static_cast<std::size_t>(num_out) * static_cast<std::size_t>(num_in));
+  pack_rows(type, num_out, num_in, 0, w, memory);
+  return {type, num_out, num_in, memory};
 }
 
 const std::byte* PackedMatrix::panel(int panel_idx) const {
-  return storage_.data() + panel_bytes(type_, num_in_) * static_cast<std::size_t>(panel_idx);
+  return memory_ + panel_bytes(type_, num_in_) * static_cast<std::size_t>(panel_idx);
 }
 
 void gemm(const PackedMatrix& w, RowsView x, int num_rows, float* y, std::int64_t y_stride) {

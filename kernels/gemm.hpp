@@ -4,7 +4,6 @@
 // over k = 0..num_in-1 that starts from zero (portable: multiply, then add): its bits depend on its row
 // of x and its row of w only, not on how many rows are computed together, nor on threads.
 
-#include <Kokkos_Core.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -14,30 +13,45 @@
 
 namespace moebius::kernels {
 
+/// Bytes of a packed matrix, padding included: the one truth for who provides the memory. A multiple of
+/// packed_alignment.
+std::size_t packed_bytes(ComputeType type, int num_out, int num_in);
+/// Packed memory starts on a border of this many bytes.
+inline constexpr std::size_t packed_alignment = 64;
+/// Rows of w are packed in groups of this many, counted from row 0.
+inline constexpr int pack_group_rows = 32;
+
+/// Packs rows first_row, first_row + 1, ... of w, so that a large matrix can be packed while it is read.
+/// rows: [n, num_in] row-major, as checkpoints store it; first_row is a multiple of pack_group_rows, and so
+/// is n unless the rows reach num_out. memory: all packed_bytes() of the matrix, of which only the part of
+/// these rows is written, padding included. bf16 rounds to nearest, ties to even.
+void pack_rows(ComputeType type, int num_out, int num_in, int first_row, std::span<const float> rows,
+               std::span<std::byte> memory);
+
 /// A weight matrix in the order in which the tiles read it: panels of 32 output columns, zero-padded,
 /// [panel][num_in][32]; in bf16 the columns c and c + 16 of a panel share a 32-bit word (panel.hpp).
-/// Immutable; copies share the storage.
+/// A view of packed memory that somebody else owns.
 class PackedMatrix {
  public:
   PackedMatrix() = default;
-  /// w: [num_out, num_in] row-major, as checkpoints store it. bf16 rounds to nearest, ties to even.
-  static PackedMatrix pack(ComputeType type, std::span<const float> w, int num_out, int num_in);
+  /// memory: packed_bytes() that pack_rows has filled, or will have before the first product.
+  PackedMatrix(ComputeType type, int num_out, int num_in, std::span<const std::byte> memory);
+  /// Packs a whole matrix into `memory`. // w: [num_out, num_in]
+  static PackedMatrix pack(ComputeType type, std::span<const float> w, int num_out, int num_in, std::span<std::byte> memory);
 
   [[nodiscard]] int num_out() const { return num_out_; }
   [[nodiscard]] int num_in() const { return num_in_; }
   [[nodiscard]] ComputeType type() const { return type_; }
-  /// Bytes of storage, padding included.
-  [[nodiscard]] std::size_t bytes() const { return storage_.extent(0); }
+  /// Bytes of memory, padding included.
+  [[nodiscard]] std::size_t bytes() const { return num_out_ == 0 ? 0 : packed_bytes(type_, num_out_, num_in_); }
   /// First byte of a panel.
   [[nodiscard]] const std::byte* panel(int panel_idx) const;
 
  private:
-  using Storage = Kokkos::View<std::byte*, Kokkos::HostSpace>;
-
   ComputeType type_ = ComputeType::fp32;
   int num_out_ = 0;
   int num_in_ = 0;
-  Storage storage_;  // [num_panels, num_in, 32] elements
+  const std::byte* memory_ = nullptr;  // [num_panels, num_in, 32] elements
 };
 
 /// y = x * w^T, accumulated in fp32. x: [num_rows, w.num_in()] in w's type. y: [num_rows, w.num_out()]

@@ -25,6 +25,7 @@
 #include "kernels/rope.hpp"
 #include "model/kv_cache.hpp"
 #include "model/token_states.hpp"
+#include "model/weight_arena.hpp"
 
 namespace moebius::model {
 
@@ -111,6 +112,7 @@ class AttentionStack {
   int max_batch_tokens_;
   kernels::KvLayout kv_layout_;
   kernels::RopeTable rope_;
+  WeightArena arena_;                 // holds the packed matrices
   std::vector<std::byte> embedding_;  // [vocab_size, hidden_size] compute type
   std::vector<Layer> layers_;         // [num_layers]
   std::vector<float> final_norm_;     // [hidden_size]

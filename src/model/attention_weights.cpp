@@ -15,7 +15,7 @@ AttentionStack::AttentionStack(const ModelConfig& config, ComputeType compute, c
   MOEBIUS_EXPECT(max_batch_tokens > 0);
   MOEBIUS_EXPECT(config.moe_layer.size() == static_cast<std::size_t>(config.num_layers));
   MOEBIUS_EXPECT(config.num_kv_heads > 0 && config.num_heads % config.num_kv_heads == 0 && config.head_dim % 2 == 0);
-  WeightReader reader(tensors, compute);
+  WeightReader reader(tensors, compute, arena_);
   const int hidden = config.hidden_size, head_dim = config.head_dim;
   const std::string embedding = "model.embed_tokens.weight";
   embedding_ = reader.rows(embedding, config.vocab_size, hidden);
@@ -53,6 +53,7 @@ std::size_t AttentionStack::weight_bytes() const {
 }
 
 std::size_t AttentionStack::weight_bytes(const ModelConfig& config, ComputeType compute) {
+  using kernels::packed_bytes;
   const int hidden = config.hidden_size, q_width = config.num_heads * config.head_dim;
   const int qkv_width = q_width + 2 * config.num_kv_heads * config.head_dim;
   const auto floats = [](int count) { return static_cast<std::size_t>(count) * sizeof(float); };

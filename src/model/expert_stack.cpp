@@ -15,7 +15,7 @@ ExpertStack::ExpertStack(const ModelConfig& config, ComputeType compute, const T
       max_rows_(max_rows),
       layers_(static_cast<std::size_t>(config.num_layers)) {
   MOEBIUS_EXPECT(max_rows > 0);
-  WeightReader reader(tensors, compute);
+  WeightReader reader(tensors, compute, arena_);
   for (const auto& [layer, expert] : hosted) {
     MOEBIUS_EXPECT(layer.valid() && layer.value < config.num_layers && config.is_moe(layer));
     MOEBIUS_EXPECT(expert.valid() && expert.value < config.num_experts);

@@ -11,6 +11,7 @@
 #include "base/model_config.hpp"
 #include "base/tensor.hpp"
 #include "kernels/ffn.hpp"
+#include "model/weight_arena.hpp"
 
 namespace moebius::model {
 
@@ -53,6 +54,7 @@ class ExpertStack {
   ComputeType compute_;
   int hidden_size_;
   int max_rows_;
+  WeightArena arena_;                        // holds the matrices
   std::vector<std::vector<Hosted>> layers_;  // [num_layers][place]
   kernels::FfnScratch scratch_;
 };

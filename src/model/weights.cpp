@@ -16,6 +16,8 @@
 namespace moebius::model {
 namespace {
 
+static_assert(WeightArena::alignment % kernels::packed_alignment == 0);
+
 /// IEEE binary16 to binary32, exactly.
 float half_to_float(std::uint16_t half) {
   const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000U) << 16;
@@ -97,6 +99,10 @@ std::vector<float> WeightReader::vector(const std::string& name, int size) {
   return values;
 }
 
+kernels::PackedMatrix WeightReader::pack(ComputeType type, int num_out, int num_in) {
+  return kernels::PackedMatrix::pack(type, scratch_, num_out, num_in, arena_.take(kernels::packed_bytes(type, num_out, num_in)));
+}
+
 kernels::PackedMatrix WeightReader::matrix(const std::string& name, int num_out, int num_in) {
   return matrix(name, num_out, num_in, compute_);
 }
@@ -104,7 +110,7 @@ kernels::PackedMatrix WeightReader::matrix(const std::string& name, int num_out,
 kernels::PackedMatrix WeightReader::matrix(const std::string& name, int num_out, int num_in, ComputeType type) {
   scratch_.clear();
   append(checked(name, {num_out, num_in}));
-  return kernels::PackedMatrix::pack(type, scratch_, num_out, num_in);
+  return pack(type, num_out, num_in);
 }
 
 kernels::PackedMatrix WeightReader::stacked(std::initializer_list<Part> parts, int num_in) {
@@ -114,7 +120,7 @@ kernels::PackedMatrix WeightReader::stacked(std::initializer_list<Part> parts, i
     append(checked(part.name, {part.num_out, num_in}));
     num_out += part.num_out;
   }
-  return kernels::PackedMatrix::pack(compute_, scratch_, num_out, num_in);
+  return pack(compute_, num_out, num_in);
 }
 
 kernels::ExpertFfn WeightReader::ffn(const std::string& prefix, int width, int hidden) {
@@ -135,14 +141,8 @@ std::vector<std::byte> WeightReader::rows(const std::string& name, int num_rows,
   return result;
 }
 
-std::size_t packed_bytes(ComputeType type, int num_out, int num_in) {
-  constexpr std::size_t panel_columns = 32;
-  const std::size_t num_panels = (static_cast<std::size_t>(num_out) + panel_columns - 1) / panel_columns;
-  return num_panels * panel_columns * static_cast<std::size_t>(num_in) * element_bytes(type);
-}
-
 std::size_t ffn_bytes(ComputeType type, int width, int hidden) {
-  return 2 * packed_bytes(type, width, hidden) + packed_bytes(type, hidden, width);
+  return 2 * kernels::packed_bytes(type, width, hidden) + kernels::packed_bytes(type, hidden, width);
 }
 
 }  // namespace moebius::model

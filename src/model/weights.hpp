@@ -17,13 +17,15 @@
 #include "base/tensor.hpp"
 #include "kernels/ffn.hpp"
 #include "kernels/gemm.hpp"
+#include "model/weight_arena.hpp"
 
 namespace moebius::model {
 
 class WeightReader {
  public:
-  /// `tensors` must outlive the reader.
-  WeightReader(const TensorLookup& tensors, ComputeType compute) : tensors_(tensors), compute_(compute) {}
+  /// Matrices are packed into `arena`. Both must outlive the reader, and the arena what was read.
+  WeightReader(const TensorLookup& tensors, ComputeType compute, WeightArena& arena)
+      : tensors_(tensors), compute_(compute), arena_(arena) {}
 
   /// A vector, as fp32. // [size]
   [[nodiscard]] std::vector<float> vector(const std::string& name, int size);
@@ -47,8 +49,11 @@ class WeightReader {
   /// Widens the whole tensor and adds it at the end of scratch_.
   void append(const TensorRef& tensor);
 
+  [[nodiscard]] kernels::PackedMatrix pack(ComputeType type, int num_out, int num_in);
+
   const TensorLookup& tensors_;
   ComputeType compute_;
+  WeightArena& arena_;
   std::vector<float> scratch_;  // the fp32 form of what is being read
 };
 
@@ -58,9 +63,7 @@ void widen(const TensorRef& tensor, std::size_t first, std::span<float> dst);
 /// "model.layers.3." and so on.
 std::string layer_prefix(LayerId layer);
 
-/// Bytes of a PackedMatrix of these sizes, padding included, so that plans can count without loading.
-std::size_t packed_bytes(ComputeType type, int num_out, int num_in);
-/// ... and of an ExpertFfn.
+/// Bytes of an ExpertFfn, so that plans can count without loading.
 std::size_t ffn_bytes(ComputeType type, int width, int hidden);
 
 }  // namespace moebius::model

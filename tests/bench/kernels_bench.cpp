@@ -77,12 +77,12 @@ const KernelBench::Machine& KernelBench::machine() {
   return *machine_;
 }
 
-const std::vector<kernels::PackedMatrix>& KernelBench::matrices(Shape shape) {
+const std::vector<test::OwnedMatrix>& KernelBench::matrices(Shape shape) {
   if (shape_ == shape) return matrices_;
   matrices_.clear();
   const auto w = random_floats(std::size_t(shape.num_out) * std::size_t(shape.num_in));
   for (std::size_t bytes = 0; bytes < weight_bytes; bytes += matrices_.back().bytes()) {
-    matrices_.push_back(kernels::PackedMatrix::pack(shape.type, w, shape.num_out, shape.num_in));
+    matrices_.emplace_back(shape.type, w, shape.num_out, shape.num_in);
   }
   shape_ = shape;
   return matrices_;

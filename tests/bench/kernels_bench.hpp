@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/gemm.hpp"
+#include "tests/support/owned_matrix.hpp"
 
 namespace moebius::bench {
 
@@ -31,7 +32,7 @@ class KernelBench {
   };
 
   const Machine& machine();
-  const std::vector<kernels::PackedMatrix>& matrices(Shape shape);
+  const std::vector<test::OwnedMatrix>& matrices(Shape shape);
   void peak(benchmark::State& state);
   void gemm(benchmark::State& state, Shape shape);
   void prefill(benchmark::State& state, ComputeType type);
@@ -40,7 +41,7 @@ class KernelBench {
 
   std::optional<Machine> machine_;
   std::optional<Shape> shape_;
-  std::vector<kernels::PackedMatrix> matrices_;  // of shape_
+  std::vector<test::OwnedMatrix> matrices_;  // of shape_
 };
 
 }  // namespace moebius::bench

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/gemm.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "base/check.hpp"
 #include "tests/kernels/kernel_test.hpp"
+#include "tests/support/owned_matrix.hpp"
 
 namespace moebius::kernels {
 namespace {
+
+using test::OwnedMatrix;
 
 class GemmTest : public KernelTest {};
 
@@ -24,6 +28,10 @@ struct Product {
   }
 };
 
+bool same_bytes(const OwnedMatrix& a, const OwnedMatrix& b) {
+  return std::ranges::equal(a.memory(), b.memory());
+}
+
 TEST_P(GemmTest, EqualsTheDoubleLoopOnRandomShapes) {
   for (int trial = 0; trial < 40; ++trial) {
     const ComputeType type = compute_types[trial % 2];
@@ -34,7 +42,7 @@ TEST_P(GemmTest, EqualsTheDoubleLoopOnRandomShapes) {
     const auto x = normal(static_cast<std::size_t>(num_rows * num_in));
     const StoredRows rows(type, x, num_in);
     Product product(num_rows, num_out);
-    gemm(PackedMatrix::pack(type, w, num_out, num_in), rows.view, num_rows, product.y.data(), product.stride);
+    gemm(OwnedMatrix(type, w, num_out, num_in), rows.view, num_rows, product.y.data(), product.stride);
     for (int i = 0; i < num_rows; ++i) {
       for (int j = 0; j < num_out; ++j) {
         double sum = 0;
@@ -60,7 +68,7 @@ TEST_P(GemmTest, ARowHasTheSameBitsInAnyNumberOfRows) {
   for (const ComputeType type : compute_types) {
     for (const auto& [num_out, num_in] : {std::pair{150, 300}, std::pair{32, 64}, std::pair{97, 513}}) {
       constexpr int most_rows = 300;
-      const auto w = PackedMatrix::pack(type, normal(static_cast<std::size_t>(num_out * num_in)), num_out, num_in);
+      const OwnedMatrix w(type, normal(static_cast<std::size_t>(num_out * num_in)), num_out, num_in);
       const StoredRows x(type, normal(static_cast<std::size_t>(most_rows * num_in)), num_in);
       Product alone(most_rows, num_out);
       for (int row = 0; row < most_rows; ++row) {
@@ -96,7 +104,7 @@ TEST_P(GemmTest, EveryElementIsOneChainOverK) {
   }
   const StoredRows rows(ComputeType::fp32, x, num_in);
   std::vector<float> y(expected.size());
-  gemm(PackedMatrix::pack(ComputeType::fp32, w, num_out, num_in), rows.view, 1, y.data(), num_out);
+  gemm(OwnedMatrix(ComputeType::fp32, w, num_out, num_in), rows.view, 1, y.data(), num_out);
   EXPECT_TRUE(same_bits(y, expected));
 }
 
@@ -110,7 +118,7 @@ TEST_P(GemmTest, ANaNStaysInItsRowAndColumn) {
   w[39 * 33 + 2] = std::numeric_limits<float>::quiet_NaN();
   const StoredRows rows(ComputeType::fp32, x, num_in);
   std::vector<float> y(static_cast<std::size_t>(num_rows * num_out));
-  gemm(PackedMatrix::pack(ComputeType::fp32, w, num_out, num_in), rows.view, num_rows, y.data(), num_out);
+  gemm(OwnedMatrix(ComputeType::fp32, w, num_out, num_in), rows.view, num_rows, y.data(), num_out);
   for (int i = 0; i < num_rows; ++i) {
     for (int j = 0; j < num_out; ++j) {
       EXPECT_EQ(std::isnan(y[static_cast<std::size_t>(i * num_out + j)]), i == 7 || j == 39) << i << "," << j;
@@ -119,12 +127,32 @@ TEST_P(GemmTest, ANaNStaysInItsRowAndColumn) {
 }
 
 TEST_P(GemmTest, RefusesWhatDoesNotFit) {
-  const auto w = PackedMatrix::pack(ComputeType::bf16, normal(64), 8, 8);
+  const OwnedMatrix w(ComputeType::bf16, normal(64), 8, 8);
   EXPECT_EQ(w.bytes(), 32U * 8U * 2U);
   const StoredRows rows(ComputeType::fp32, normal(8), 8);
   std::vector<float> y(8);
   EXPECT_THROW(gemm(w, rows.view, 1, y.data(), 8), ContractError);
-  EXPECT_THROW(PackedMatrix::pack(ComputeType::fp32, normal(63), 8, 8), ContractError);
+  EXPECT_THROW(OwnedMatrix(ComputeType::fp32, normal(63), 8, 8), ContractError);
+}
+
+TEST_P(GemmTest, RowsPackedInPartsEqualTheWholeAndStayInTheirPlace) {
+  for (const ComputeType type : compute_types) {
+    constexpr int num_out = 150, num_in = 37;  // ends inside a group
+    const auto w = normal(std::size_t{num_out} * num_in);
+    const OwnedMatrix whole(type, w, num_out, num_in);
+    OwnedMatrix parts(type, normal(w.size()), num_out, num_in);
+    for (const auto& [first, end] : {std::pair{128, 150}, std::pair{0, 32}, std::pair{32, 128}}) {
+      EXPECT_FALSE(same_bytes(parts, whole));
+      const auto rows = std::span(w).subspan(std::size_t(first) * num_in, std::size_t(end - first) * num_in);
+      pack_rows(type, num_out, num_in, first, rows, parts.memory());
+    }
+    EXPECT_TRUE(same_bytes(parts, whole));
+    const auto group = std::span(w).first(std::size_t{32} * num_in);
+    EXPECT_THROW(pack_rows(type, num_out, num_in, 16, group, parts.memory()), ContractError);
+    EXPECT_THROW(pack_rows(type, num_out, num_in, 0, group.first(std::size_t{31} * num_in), parts.memory()), ContractError);
+    EXPECT_THROW(pack_rows(type, num_out, num_in, 128, group, parts.memory()), ContractError);
+    EXPECT_THROW(pack_rows(type, num_out, num_in, 0, group, parts.memory().subspan(1)), ContractError);
+  }
 }
 
 MOEBIUS_FOR_ALL_ISAS(GemmTest);

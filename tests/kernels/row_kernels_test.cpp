@@ -10,9 +10,12 @@
 #include "kernels/norm.hpp"
 #include "kernels/rope.hpp"
 #include "tests/kernels/kernel_test.hpp"
+#include "tests/support/owned_matrix.hpp"
 
 namespace moebius::kernels {
 namespace {
+
+using test::OwnedMatrix;
 
 class RowKernelsTest : public KernelTest {};
 
@@ -138,8 +141,8 @@ TEST_P(RowKernelsTest, ExpertFfnEqualsTheDoubleLoopsAndIgnoresItsNeighbours) {
   const auto down = normal(gate.size(), 0.2F);
   const auto x = normal(static_cast<std::size_t>(num_rows * hidden));
   for (const ComputeType type : compute_types) {
-    const ExpertFfn ffn{PackedMatrix::pack(type, gate, width, hidden), PackedMatrix::pack(type, up, width, hidden),
-                        PackedMatrix::pack(type, down, hidden, width)};
+    const OwnedMatrix gate_proj(type, gate, width, hidden), up_proj(type, up, width, hidden), down_proj(type, down, hidden, width);
+    const ExpertFfn ffn{gate_proj, up_proj, down_proj};
     const StoredRows rows(type, x, hidden);
     FfnScratch scratch;
     std::vector<float> y(x.size());
