@@ -22,6 +22,7 @@ EventLoop::EventLoop(const Parts& parts, Beat beat)
         deliver(from, header, payload);
       }) {
   status_.last_work_s = now_s();
+  if (parts_.attention != nullptr && parts_.experts != nullptr) parts_.outbox.deliver_own_to(handler_);
 }
 
 void EventLoop::run() {

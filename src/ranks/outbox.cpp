@@ -10,9 +10,25 @@ namespace moebius::ranks {
 Outbox::Outbox(comm::Transport& transport)
     : transport_(transport), waiting_(static_cast<std::size_t>(transport.num_ranks())) {}
 
+void Outbox::deliver_own_to(comm::MessageHandler handler) {
+  own_handler_ = std::move(handler);
+  own_message_.resize(transport_.max_payload_bytes());
+}
+
+void Outbox::deliver_own(const comm::MessageHeader& header, std::size_t bytes,
+                         const std::function<void(std::span<std::byte>)>& encode) {
+  MOEBIUS_EXPECT(!delivering_own_);  // the one buffer is in use while the handler reads it
+  delivering_own_ = true;
+  const auto payload = std::span(own_message_).first(bytes);
+  encode(payload);
+  own_handler_(transport_.rank(), header, payload);
+  delivering_own_ = false;
+}
+
 void Outbox::send(RankId to, const comm::MessageHeader& header, std::size_t bytes,
                   const std::function<void(std::span<std::byte>)>& encode) {
   MOEBIUS_EXPECT(bytes <= transport_.max_payload_bytes());
+  if (to == transport_.rank() && own_handler_) return deliver_own(header, bytes, encode);
   auto& queue = waiting_[to.idx()];
   if (queue.empty()) {
     // An empty message still needs a slot; reserve one byte so that "no room" and "no bytes" differ.

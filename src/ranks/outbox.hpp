@@ -4,6 +4,9 @@
 // a ring slot when there is credit; otherwise it is kept here, in order, until there is. So nothing is
 // dropped, a full ring never blocks the loop, and order per destination is that of the calls.
 // What waits here is bounded by the token budget of the attention ranks.
+//
+// A message of a colocated rank to itself needs no ring: it is written into one reused buffer, which
+// stays in the cache, and handed over before send() returns. So a rank's own rows never wait for credit.
 
 #include <deque>
 #include <functional>
@@ -17,6 +20,9 @@ namespace moebius::ranks {
 class Outbox {
  public:
   explicit Outbox(comm::Transport& transport);
+
+  /// Who takes the messages to the own rank; it must not send. Without one they go through the transport.
+  void deliver_own_to(comm::MessageHandler handler);
 
   /// Send `bytes` bytes that `encode` writes; `encode` is called exactly once, now.
   void send(RankId to, const comm::MessageHeader& header, std::size_t bytes,
@@ -33,7 +39,13 @@ class Outbox {
     comm::MessageHeader header;
     std::vector<std::byte> payload;
   };
+  void deliver_own(const comm::MessageHeader& header, std::size_t bytes,
+                   const std::function<void(std::span<std::byte>)>& encode);
+
   comm::Transport& transport_;
+  comm::MessageHandler own_handler_;  // empty: no own messages
+  std::vector<std::byte> own_message_;
+  bool delivering_own_ = false;
   std::vector<std::deque<Waiting>> waiting_;  // [num_ranks]
   std::int64_t num_waiting_ = 0;
 };

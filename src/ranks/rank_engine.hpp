@@ -27,6 +27,10 @@ Job::Limits resolve_limits(const Job& job, const ModelConfig& config);
 /// Payload bytes of a ring slot that suit the model: some rows with all their experts, at least one.
 std::size_t slot_payload_bytes(const ModelConfig& config, ComputeType compute);
 
+/// Slots of each ring where a rank reads from up to `num_sources` others: enough to take what a rank sends
+/// while its reader computes a whole micro-batch, and fewer where many rings would take much memory.
+int ring_slots(std::size_t num_sources);
+
 class RankEngine {
  public:
   struct Parts {

@@ -26,14 +26,13 @@
 namespace moebius::ranks {
 namespace {
 
-constexpr int num_ring_slots = 8;
-
-/// Attention ranks write to expert ranks and back; a colocated rank also writes to itself.
+/// Attention ranks write to expert ranks and back; what a colocated rank sends to itself takes no ring (outbox.hpp).
 comm::WritesTo who_writes(const policy::RankLayout& layout, int num_ranks) {
   std::vector<std::uint8_t> attention(static_cast<std::size_t>(num_ranks)), expert(attention);
   for (const RankId rank : layout.attention_ranks) attention[rank.idx()] = 1;
   for (const RankId rank : layout.expert_ranks) expert[rank.idx()] = 1;
   return [attention = std::move(attention), expert = std::move(expert)](RankId from, RankId to) {
+    if (from == to) return false;
     return (attention[from.idx()] != 0 && expert[to.idx()] != 0) || (expert[from.idx()] != 0 && attention[to.idx()] != 0);
   };
 }
@@ -186,7 +185,8 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   std::int64_t num_unknown_fields = 0;
   JobSetup setup = set_up_job(session, job, options);
 
-  const comm::RingOptions ring{.slot_bytes = slot_payload_bytes(setup.config, job.model.compute), .num_slots = num_ring_slots};
+  const comm::RingOptions ring{.slot_bytes = slot_payload_bytes(setup.config, job.model.compute),
+                               .num_slots = ring_slots(std::max(setup.layout.attention_ranks.size(), setup.layout.expert_ranks.size()))};
   comm::Window window(session, ring, who_writes(setup.layout, session.num_ranks()));
   comm::RingTransport transport(window);
   comm::ControlBoard board(session, window);

@@ -59,5 +59,24 @@ TEST(Outbox, AFullRingToOneRankHoldsNobodyElseUp) {
   EXPECT_EQ(drain_all(network.endpoint(RankId(2))).size(), 1U);
 }
 
+TEST(Outbox, AMessageToItselfNeedsNoRingAndArrivesAtOnce) {
+  comm::LoopbackNetwork network(2, two_slots, [](RankId from, RankId to) { return from != to; });
+  Outbox outbox(network.endpoint(RankId(1)));
+  std::vector<int> received;
+  outbox.deliver_own_to([&](RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload) {
+    EXPECT_EQ(from, RankId(1));
+    EXPECT_EQ(header.kind, 5);
+    ASSERT_EQ(payload.size(), sizeof(int));
+    received.emplace_back();
+    std::memcpy(&received.back(), payload.data(), sizeof(int));
+  });
+  for (int i = 0; i < 5; ++i) {
+    outbox.send(RankId(1), {.kind = 5}, sizeof(int), [&](std::span<std::byte> bytes) { std::memcpy(bytes.data(), &i, sizeof(i)); });
+    EXPECT_EQ(received.size(), static_cast<std::size_t>(i) + 1);
+  }
+  EXPECT_EQ(received, (std::vector<int>{0, 1, 2, 3, 4}));
+  EXPECT_TRUE(outbox.empty());
+}
+
 }  // namespace
 }  // namespace moebius::ranks
