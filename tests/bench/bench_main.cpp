@@ -1,19 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// main of moebius_bench. Kokkos lives around everything, and what the benchmarks keep between runs
-// dies before it is finalized.
+// main of moebius_bench: kernels in this process, rings and whole jobs in ranks that it starts. Kokkos
+// lives around everything, and what the benchmarks keep between runs dies before it is finalized.
+//   build/moebius_bench [--benchmark_filter=gemm|attention|ring|job]
 #include <benchmark/benchmark.h>
 
 #include <Kokkos_Core.hpp>
+#include <filesystem>
+#include <string_view>
 
+#include "tests/bench/jobs_bench.hpp"
 #include "tests/bench/kernels_bench.hpp"
+#include "tests/bench/ring_bench.hpp"
+#include "tests/bench/ring_pair.hpp"
 
 int main(int argc, char** argv) {
+  if (argc == 2 && std::string_view(argv[1]) == "--ring-pair") return moebius::bench::run_ring_pair();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   Kokkos::initialize();
   {
     moebius::bench::KernelBench kernel_bench;
     kernel_bench.add_benchmarks();
+    const auto self = std::filesystem::canonical(argv[0]);
+    moebius::bench::add_ring_benchmarks(self.string());
+    moebius::bench::add_job_benchmarks((self.parent_path() / "moebius").string());
     benchmark::RunSpecifiedBenchmarks();
   }
   Kokkos::finalize();

@@ -1,182 +1,71 @@
 // SPDX-License-Identifier: Apache-2.0
-// moebius_ring_bench: latency and bandwidth of the token rings between two ranks of one node, over the
-// fast path and over Puts, beside the memory bandwidth of a plain copy.
-//   mpirun -n 2 build/moebius_ring_bench
-// Both ranks run the turn that an event loop runs: drain, send, flush, progress.
+#include "tests/bench/ring_bench.hpp"
 
-#include <algorithm>
+#include <benchmark/benchmark.h>
+
 #include <cstdio>
-#include <cstring>
-#include <thread>
-#include <vector>
+#include <exception>
+#include <map>
+#include <memory>
 
-#include "base/clock.hpp"
-#include "comm/ring_transport.hpp"
+#include "tests/bench/launch.hpp"
 
+namespace moebius::bench {
 namespace {
 
-using namespace moebius;
-using comm::FastPath;
-using comm::RingTransport;
-using comm::Session;
-using comm::Window;
+constexpr double large_bytes = 16 * 1024;
 
-constexpr std::size_t small_bytes = 64;
-constexpr std::size_t large_bytes = 16 * 1024;
-constexpr int num_repeats = 7;
+struct Seconds {
+  double one_way, small, large, plain_copy;
+};
+using ByPath = std::map<std::string, Seconds>;
 
-/// Spins, and lets others run when nothing has come for long: there may be fewer cores than ranks.
-class Idle {
- public:
-  void found_nothing() {
-    if (++idle_turns_ % 2000 == 0) std::this_thread::yield();
+ByPath measure(const std::string& self) {
+  ByPath measured;
+  for (const std::string& line : run_ranks(2, "'" + self + "' --ring-pair")) {
+    char path[32] = {};
+    Seconds s{};
+    if (std::sscanf(line.c_str(), "%31s %lf %lf %lf %lf", path, &s.one_way, &s.small, &s.large, &s.plain_copy) == 5) {
+      measured[path] = s;
+    }
   }
-  void found_something() { idle_turns_ = 0; }
+  return measured;
+}
+
+/// One run of the pair serves both benchmarks.
+class RingBench {
+ public:
+  explicit RingBench(std::string self) : self_(std::move(self)) {}
+
+  void run(benchmark::State& state, const std::string& path) {
+    try {
+      if (measured_.empty()) measured_ = measure(self_);
+    } catch (const std::exception& error) {
+      return state.SkipWithError(error.what());
+    }
+    if (!measured_.contains(path)) return state.SkipWithError("this one-sided component shares no memory");
+    const Seconds& s = measured_.at(path);
+    for ([[maybe_unused]] auto _ : state) state.SetIterationTime(s.one_way);
+    state.counters["64B one way ns"] = s.one_way * 1e9;
+    state.counters["64B stream ns"] = s.small * 1e9;
+    state.counters["16KiB GB/s"] = large_bytes / s.large * 1e-9;
+    state.counters["of plain copy"] = s.plain_copy / s.large;
+  }
 
  private:
-  int idle_turns_ = 0;
+  std::string self_;
+  ByPath measured_;
 };
-
-bool try_send(RingTransport& transport, RankId to, std::size_t bytes, const std::byte* source) {
-  const auto space = transport.try_reserve(to, bytes);
-  if (space.empty()) return false;
-  std::memcpy(space.data(), source, bytes);
-  transport.commit(to, {.kind = 1}, bytes);
-  return true;
-}
-
-/// Seconds of one way, half of there and back.
-double ping_pong_s(Session& session, RingTransport& transport, int num_round_trips) {
-  const bool first = session.rank() == RankId(0);
-  const RankId peer(first ? 1 : 0);
-  const std::vector<std::byte> source(small_bytes, std::byte{1});
-  std::vector<std::byte> sink(small_bytes);
-  int to_send = first ? 1 : 0;  // messages this rank may send now
-  int received = 0, sent = 0;
-  Idle idle;
-  session.barrier();
-  const double start_s = now_s();
-  while (received < num_round_trips || sent < num_round_trips) {
-    const auto taken = transport.drain(
-        [&](RankId, const comm::MessageHeader&, std::span<const std::byte> payload) {
-          std::memcpy(sink.data(), payload.data(), payload.size());
-        },
-        1);
-    received += static_cast<int>(taken);
-    to_send += static_cast<int>(taken);
-    if (to_send > 0 && sent < num_round_trips && try_send(transport, peer, small_bytes, source.data())) {
-      --to_send;
-      ++sent;
-      transport.flush();
-    }
-    transport.progress();
-    taken != 0 ? idle.found_something() : idle.found_nothing();
-  }
-  return (now_s() - start_s) / num_round_trips / 2;
-}
-
-/// Seconds per message from rank 0 to rank 1, as many under way as the ring holds. Rank 0 copies each
-/// payload in and rank 1 copies it out, as event loops do.
-double stream_s(Session& session, RingTransport& transport, std::size_t bytes, int num_messages) {
-  const bool sends = session.rank() == RankId(0);
-  const std::vector<std::byte> source(bytes, std::byte{1});
-  std::vector<std::byte> sink(bytes);
-  int moved = 0;
-  Idle idle;
-  session.barrier();
-  const double start_s = now_s();
-  while (moved < num_messages) {
-    int in_turn = 0;
-    if (sends) {
-      while (moved + in_turn < num_messages && in_turn < 16 && try_send(transport, RankId(1), bytes, source.data())) {
-        ++in_turn;
-      }
-      transport.flush();
-    } else {
-      in_turn = static_cast<int>(transport.drain(
-          [&](RankId, const comm::MessageHeader&, std::span<const std::byte> payload) {
-            std::memcpy(sink.data(), payload.data(), payload.size());
-          },
-          64));
-    }
-    moved += in_turn;
-    transport.progress();
-    in_turn != 0 ? idle.found_something() : idle.found_nothing();
-  }
-  session.barrier();  // until the reader is through
-  return (now_s() - start_s) / num_messages;
-}
-
-/// Seconds of one plain copy of `bytes` within memory of `ring_bytes`, as a ring would be filled.
-double memcpy_s(std::size_t bytes, std::size_t ring_bytes) {
-  const std::vector<std::byte> source(bytes, std::byte{1});
-  std::vector<std::byte> ring(ring_bytes);
-  const std::size_t num_slots = ring_bytes / bytes;
-  constexpr int num_copies = 100'000;
-  const double start_s = now_s();
-  for (int i = 0; i < num_copies; ++i) {
-    std::memcpy(ring.data() + static_cast<std::size_t>(i) % num_slots * bytes, source.data(), bytes);
-    asm volatile("" : : "r"(ring.data()) : "memory");  // the copy is the result
-  }
-  return (now_s() - start_s) / num_copies;
-}
-
-template <class Measure>
-double best_of(Measure measure) {
-  std::vector<double> times;
-  for (int i = 0; i < num_repeats; ++i) times.push_back(measure());
-  return *std::min_element(times.begin(), times.end());
-}
-
-struct Result {
-  FastPath path;  ///< what the window could do: it falls back to Puts where MPI shares no memory
-  double ping_pong_s, small_s, large_s;
-};
-
-Result measure_path(Session& session, FastPath path) {
-  const auto writes = [](RankId from, RankId to) { return from != to; };
-  constexpr int slots = 16;
-  const comm::RingOptions rings{.slot_bytes = large_bytes, .num_slots = slots, .checksum = comm::Checksum::off};
-  Window window(session, rings, writes, path);
-  RingTransport transport(window);
-  Result result{.path = window.fast_path(), .ping_pong_s = 0, .small_s = 0, .large_s = 0};
-  result.ping_pong_s = best_of([&] { return ping_pong_s(session, transport, 20'000); });
-  result.small_s = best_of([&] { return stream_s(session, transport, small_bytes, 100'000); });
-  result.large_s = best_of([&] { return stream_s(session, transport, large_bytes, 20'000); });
-  session.barrier();
-  window.close();
-  return result;
-}
-
-void print(const Result& result, double memcpy_large_s) {
-  const char* name = result.path == FastPath::on ? "load/store" : "MPI_Put";
-  const auto gb_per_s = [](double seconds) { return static_cast<double>(large_bytes) / seconds * 1e-9; };
-  std::printf("%-12s %14.0f %16.0f %15.1f %17.0f\n", name, result.ping_pong_s * 1e9, result.small_s * 1e9,
-              gb_per_s(result.large_s), 100.0 * memcpy_large_s / result.large_s);
-}
 
 }  // namespace
 
-int main() {
-  Session session;
-  if (session.num_ranks() != 2) {
-    if (session.rank() == RankId(0)) std::fprintf(stderr, "moebius_ring_bench measures a pair: start it with -n 2\n");
-    Session::abort(ExitCode::bad_usage);
+void add_ring_benchmarks(const std::string& self) {
+  const auto bench = std::make_shared<RingBench>(self);
+  for (const char* path : {"load_store", "put"}) {
+    benchmark::RegisterBenchmark((std::string("ring/") + path).c_str(),
+                                 [bench, path](benchmark::State& state) { bench->run(state, path); })
+        ->Iterations(1)->UseManualTime();
   }
-  const double memcpy_large_s = memcpy_s(large_bytes, 16 * large_bytes);
-  const Result fast = measure_path(session, FastPath::on);
-  const Result puts = measure_path(session, FastPath::off);
-  if (session.rank() == RankId(0)) {
-    std::printf("%s, %s\nbest of %d; plain copy of 16 KiB: %.1f GB/s\n\n", session.library_version().c_str(),
-                session.processor_name().c_str(), num_repeats,
-                static_cast<double>(large_bytes) / memcpy_large_s * 1e-9);
-    std::printf("%-12s %14s %16s %15s %17s\n", "path", "64 B one way", "64 B in stream", "16 KiB stream",
-                "of a plain copy");
-    std::printf("%-12s %14s %16s %15s %17s\n", "", "ns", "ns/message", "GB/s", "%");
-    if (fast.path == FastPath::on) print(fast, memcpy_large_s);
-    print(puts, memcpy_large_s);
-    if (fast.path == FastPath::off) std::printf("\nthis one-sided component shares no memory: no load/store path\n");
-  }
-  session.finalize();
-  return 0;
 }
+
+}  // namespace moebius::bench

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/bench/launch.hpp"
+
+#include <array>
+#include <cstdio>
+#include <stdexcept>
+
+namespace moebius::bench {
+
+std::vector<std::string> run_ranks(int ranks, const std::string& program_and_arguments) {
+  const std::string command = "cd '" MOEBIUS_SOURCE_DIR "' && . jobs/mpi_env.sh && exec mpirun --oversubscribe -n " +
+                              std::to_string(ranks) + " " + program_and_arguments;
+  std::FILE* output = popen(command.c_str(), "r");
+  if (output == nullptr) throw std::runtime_error("no shell could be started (popen failed) try again");
+  std::vector<std::string> lines;
+  std::array<char, 4096> text{};
+  while (std::fgets(text.data(), static_cast<int>(text.size()), output) != nullptr) {
+    lines.emplace_back(text.data());
+    if (lines.back().ends_with('\n')) lines.back().pop_back();
+  }
+  if (pclose(output) != 0) throw std::runtime_error("a benchmark's ranks failed (exit code not 0) run by hand: " + command);
+  return lines;
+}
+
+}  // namespace moebius::bench
