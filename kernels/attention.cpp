@@ -30,42 +30,47 @@ void store_element(ComputeType type, std::byte* base, std::int64_t element, floa
 /// Tokens of a segment that one task takes, so that its rows stay within max_task_rows.
 int tokens_per_task(int group) { return std::max(1, max_task_rows / group); }
 
-struct TaskShape {
-  int num_heads;
-  float scale;
-  int kv_head;
-  int first_token;
-  int num_tokens;
+struct TokenRange {
+  int first;
+  int count;
 };
 
-void run_task(const KernelTable& kernels, const KvLayout& layout, const SegmentQueries& segment,
-              const TaskShape& shape) {
+/// Some tokens of a segment for one kv head. The task counts positions and blocks from the first block that
+/// any of its tokens sees, a multiple of 32, so that a window bounds its work and its scratch.
+void run_task(const KernelTable& kernels, const KvLayout& layout, const AttentionShape& shape,
+              const SegmentQueries& segment, int kv_head, TokenRange tokens) {
   thread_local Workspace workspace;
   const int group = shape.num_heads / layout.num_kv_heads;
-  const std::int64_t rows = std::int64_t{shape.num_tokens} * group;
-  const std::int64_t num_positions = std::int64_t{segment.first_position} + shape.first_token + shape.num_tokens;
-  const std::int64_t q_floats = piece_offset(num_pieces(layout.head_dim), rows, 0);
-  const std::int64_t score_floats = piece_offset(num_pieces(num_positions), rows, 0);
+  const int first_position = segment.first_position + tokens.first;
+  const int first_key = shape.window > 0 ? std::max(0, first_position - shape.window + 1) : 0;
+  const int skipped_blocks = first_key / KvLayout::block_tokens;
+  const int first_in_task = first_position - skipped_blocks * KvLayout::block_tokens;
+  const std::int64_t rows = std::int64_t{tokens.count} * group;
+  const std::int64_t q_floats = piece_offset(num_pieces(layout.key_dim), rows, 0);
+  const std::int64_t score_floats = piece_offset(num_pieces(std::int64_t{first_in_task} + tokens.count), rows, 0);
   const std::int64_t value_floats = rows * panel_width * layout.num_value_panels();
   float* scratch = workspace.floats(static_cast<std::size_t>(q_floats + score_floats + value_floats + rows));
-  const std::int64_t head_offset = std::int64_t{shape.kv_head} * group * layout.head_dim;
-  kernels.attend(AttendTask{.type = layout.type,
-                            .head_dim = layout.head_dim,
-                            .group = group,
-                            .scale = shape.scale,
-                            .blocks = segment.blocks,
-                            .key_offset = layout.key_offset(shape.kv_head),
-                            .value_offset = layout.value_offset(shape.kv_head),
-                            .first_position = segment.first_position + shape.first_token,
-                            .num_tokens = shape.num_tokens,
-                            .q = segment.q + shape.first_token * segment.q_stride + head_offset,
-                            .q_stride = segment.q_stride,
-                            .out = segment.out + shape.first_token * segment.out_stride + head_offset,
-                            .out_stride = segment.out_stride,
-                            .scaled_q = scratch,
-                            .scores = scratch + q_floats,
-                            .sums = scratch + q_floats + score_floats + value_floats,
-                            .values = scratch + q_floats + score_floats});
+  const std::int64_t first_head = std::int64_t{kv_head} * group;
+  kernels.attend(
+      AttendTask{.type = layout.type,
+                 .key_dim = layout.key_dim,
+                 .value_dim = layout.value_dim,
+                 .group = group,
+                 .scale = shape.scale,
+                 .window = shape.window > 0 ? shape.window : first_in_task + tokens.count,
+                 .blocks = segment.blocks + skipped_blocks,
+                 .key_offset = layout.key_offset(kv_head),
+                 .value_offset = layout.value_offset(kv_head),
+                 .first_position = first_in_task,
+                 .num_tokens = tokens.count,
+                 .q = segment.q + tokens.first * segment.q_stride + first_head * layout.key_dim,
+                 .q_stride = segment.q_stride,
+                 .out = segment.out + tokens.first * segment.out_stride + first_head * layout.value_dim,
+                 .out_stride = segment.out_stride,
+                 .scaled_q = scratch,
+                 .scores = scratch + q_floats,
+                 .sums = scratch + q_floats + score_floats + value_floats,
+                 .values = scratch + q_floats + score_floats});
 }
 
 }  // namespace
@@ -76,32 +81,30 @@ void store_kv(const KvLayout& layout, std::byte* block_layer, int slot_in_block,
   for (int head = 0; head < layout.num_kv_heads; ++head) {
     std::byte* keys = block_layer + layout.key_offset(head);
     std::byte* values = block_layer + layout.value_offset(head);
-    const std::int64_t begin = std::int64_t{head} * layout.head_dim;
-    for (int d = 0; d < layout.head_dim; ++d) {
-      store_element(layout.type, keys, std::int64_t{d} * panel_width + key_column, k[begin + d]);
+    for (int d = 0; d < layout.key_dim; ++d) {
+      store_element(layout.type, keys, std::int64_t{d} * panel_width + key_column, k[head * layout.key_dim + d]);
+    }
+    for (int d = 0; d < layout.value_dim; ++d) {
       const std::int64_t step = std::int64_t{d / panel_width} * KvLayout::block_tokens + slot_in_block;
       const int lane = panel_element(layout.type, d % panel_width);
-      store_element(layout.type, values, step * panel_width + lane, v[begin + d]);
+      store_element(layout.type, values, step * panel_width + lane, v[head * layout.value_dim + d]);
     }
   }
 }
 
-void attention(const KvLayout& layout, int num_heads, float scale, std::span<const SegmentQueries> segments) {
-  MOEBIUS_EXPECT(layout.num_kv_heads > 0 && layout.head_dim > 0 && num_heads % layout.num_kv_heads == 0);
+void attention(const KvLayout& layout, const AttentionShape& shape, std::span<const SegmentQueries> segments) {
+  MOEBIUS_EXPECT(layout.num_kv_heads > 0 && layout.key_dim > 0 && layout.value_dim > 0);
+  MOEBIUS_EXPECT(shape.num_heads % layout.num_kv_heads == 0 && shape.window >= 0);
   const KernelTable& kernels = active_kernels();
-  const int step = tokens_per_task(num_heads / layout.num_kv_heads);
+  const int step = tokens_per_task(shape.num_heads / layout.num_kv_heads);
   for (const SegmentQueries& segment : segments) {
     MOEBIUS_EXPECT(segment.first_position >= 0 && segment.num_tokens >= 0);
     const int parts = (segment.num_tokens + step - 1) / step;
     const HostRange tasks(0, parts * layout.num_kv_heads);
-    Kokkos::parallel_for("attention", tasks, [=, &kernels, &layout](const int task) {
+    Kokkos::parallel_for("attention", tasks, [=, &kernels, &layout, &shape](const int task) {
       const int first = task / layout.num_kv_heads * step;
-      run_task(kernels, layout, segment,
-               TaskShape{.num_heads = num_heads,
-                         .scale = scale,
-                         .kv_head = task % layout.num_kv_heads,
-                         .first_token = first,
-                         .num_tokens = std::min(step, segment.num_tokens - first)});
+      run_task(kernels, layout, shape, segment, task % layout.num_kv_heads,
+               {.first = first, .count = std::min(step, segment.num_tokens - first)});
     });
   }
 }

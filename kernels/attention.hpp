@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Causal attention over a paged KV cache: a query at position p sees the keys 0..p. The bits of a result
-// depend on its query and on those keys only, whatever the segments: every score is one chain over
-// head_dim, the maximum is exact and known first, the exponentials are summed by position modulo 16, and
-// every output element is one chain over positions 0..p. Keys beyond p are never read into a result, so
-// unwritten KV memory may hold anything.
+// Causal attention over a paged KV cache: a query at position p sees the keys 0..p, or with a sliding window
+// of w positions the keys p - w + 1..p. The bits of a result depend on its query and on those keys only,
+// whatever the segments: every score is one chain over key_dim, the maximum is exact and known first, the
+// exponentials are summed by position modulo 16, and every output element is one chain over the visible
+// positions, ascending. Keys that are not visible are never read into a result, so unwritten KV memory may
+// hold anything.
 
 #include <cstddef>
 #include <cstdint>
@@ -15,18 +16,19 @@
 namespace moebius::kernels {
 
 /// The memory of one kv block (32 positions) of one layer, K of all kv heads and then V of all:
-///   K [kv_head][head_dim][32 positions]
-///   V [kv_head][value panel][32 positions][32 lanes]   head_dim padded to panels of 32 lanes
+///   K [kv_head][key_dim][32 positions]
+///   V [kv_head][value panel][32 positions][32 lanes]   value_dim padded to panels of 32 lanes
 /// In bf16 the positions (K) or lanes (V) i and i + 16 share a 32-bit word, as in a PackedMatrix.
 struct KvLayout {
   ComputeType type = ComputeType::fp32;
   int num_kv_heads = 0;
-  int head_dim = 0;
+  int key_dim = 0;    ///< numbers of a key, and of a query
+  int value_dim = 0;  ///< numbers of a value, and of an output
   static constexpr int block_tokens = 32;
 
-  [[nodiscard]] int num_value_panels() const { return (head_dim + 31) / 32; }
+  [[nodiscard]] int num_value_panels() const { return (value_dim + 31) / 32; }
   [[nodiscard]] std::size_t key_bytes() const {  ///< of one kv head
-    return element_bytes(type) * block_tokens * static_cast<std::size_t>(head_dim);
+    return element_bytes(type) * block_tokens * static_cast<std::size_t>(key_dim);
   }
   [[nodiscard]] std::size_t value_bytes() const {  ///< of one kv head
     return element_bytes(type) * block_tokens * static_cast<std::size_t>(32 * num_value_panels());
@@ -39,24 +41,31 @@ struct KvLayout {
   [[nodiscard]] std::size_t block_layer_bytes() const { return value_offset(num_kv_heads); }
 };
 
-/// Writes key and value of one position. k, v: [num_kv_heads, head_dim]. slot_in_block = position % 32.
+/// Writes key and value of one position. k: [num_kv_heads, key_dim]; v: [num_kv_heads, value_dim].
+/// slot_in_block = position % 32.
 void store_kv(const KvLayout& layout, std::byte* block_layer, int slot_in_block, const float* k, const float* v);
 
 /// The queries of one segment and where its sequence's keys are. Non-owning.
 struct SegmentQueries {
-  const float* q = nullptr;  // [num_tokens, num_heads, head_dim]
+  const float* q = nullptr;  // [num_tokens, num_heads, key_dim]
   std::int64_t q_stride = 0;  ///< floats from token to token
-  float* out = nullptr;       // [num_tokens, num_heads, head_dim]
+  float* out = nullptr;       // [num_tokens, num_heads, value_dim]
   std::int64_t out_stride = 0;
   const std::byte* const* blocks = nullptr;  ///< block b of this layer covers positions [32b, 32b + 32)
   int first_position = 0;
   int num_tokens = 0;
 };
 
-/// out = softmax(scale * q K^T) V for all segments. K and V of all positions up to each segment's last
-/// one are already stored. num_heads is a multiple of layout.num_kv_heads; head h reads the kv head
-/// h / (num_heads / num_kv_heads). out must not overlap q. Queries and probabilities stay in fp32.
-/// Each executing thread keeps scratch that grows to its largest call and stays.
-void attention(const KvLayout& layout, int num_heads, float scale, std::span<const SegmentQueries> segments);
+/// What a layer's queries do with the keys.
+struct AttentionShape {
+  int num_heads = 0;  ///< a multiple of the kv heads; head h reads the kv head h / (num_heads / num_kv_heads)
+  float scale = 1.0F;
+  int window = 0;     ///< keys that a query sees, its own included; 0: all up to its own
+};
+
+/// out = softmax(scale * q K^T) V for all segments, over the visible keys. K and V of all positions up to
+/// each segment's last one are already stored. out must not overlap q. Queries and probabilities stay in
+/// fp32. Each executing thread keeps scratch that grows to its largest call and stays.
+void attention(const KvLayout& layout, const AttentionShape& shape, std::span<const SegmentQueries> segments);
 
 }  // namespace moebius::kernels

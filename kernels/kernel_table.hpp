@@ -33,19 +33,21 @@ struct GemmStrip {
 /// Some tokens of one segment for one kv head. A row is a (token, head) pair: row = token * group + head.
 struct AttendTask {
   ComputeType type;
-  int head_dim;
+  int key_dim;
+  int value_dim;
   int group;             ///< query heads of this kv head
   float scale;
-  const std::byte* const* blocks;  ///< kv blocks of the sequence, this layer
+  int window;            ///< keys that a query sees, its own included; at least 1
+  const std::byte* const* blocks;  ///< kv blocks of the sequence, this layer; the first one covers position 0
   std::size_t key_offset;          ///< of this kv head inside a block
   std::size_t value_offset;
-  int first_position;
+  int first_position;    ///< of the first token, counted from the first block
   int num_tokens;
-  const float* q;        // [num_tokens, group, head_dim], q_stride from token to token
+  const float* q;        // [num_tokens, group, key_dim], q_stride from token to token
   std::int64_t q_stride;
-  float* out;            // [num_tokens, group, head_dim]
+  float* out;            // [num_tokens, group, value_dim]
   std::int64_t out_stride;
-  float* scaled_q;       // scratch [pieces of head_dim, rows, piece_stride]
+  float* scaled_q;       // scratch [pieces of key_dim, rows, piece_stride]
   float* scores;         // scratch [pieces of positions, rows, piece_stride]
   float* sums;           // scratch [rows]
   float* values;         // scratch [rows, value panels * 32]

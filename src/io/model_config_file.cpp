@@ -140,7 +140,7 @@ void read_expert_shape(const JsonFields& json, ModelConfig& config) {
               fmt::format("is {} (there are {} experts)", config.experts_per_token, config.num_experts),
               "mend the file");
   }
-  config.norm_topk_prob = json.boolean("norm_topk_prob").value_or(false);
+  config.router.norm_topk_prob = json.boolean("norm_topk_prob").value_or(false);
   config.moe_intermediate_size = size_of(json, "moe_intermediate_size");
   config.moe_layer = read_moe_layers(json, config.num_layers);
   const bool any_dense = std::ranges::find(config.moe_layer, 0) != config.moe_layer.end();
@@ -184,6 +184,7 @@ ModelConfig read_model_config(const std::filesystem::path& model_dir) {
 
   ModelConfig config;
   config.model_type = json.string("model_type");
+  config.qk_norm = QkNorm::each_head;
   config.vocab_size = size_of(json, "vocab_size");
   config.hidden_size = size_of(json, "hidden_size");
   config.num_layers = size_of(json, "num_hidden_layers", max_layers);

@@ -126,7 +126,7 @@ void AttentionStack::mix(LayerId layer, const MicroBatch& batch, const KvCache& 
     row += static_cast<std::size_t>(segment.num_tokens);
   }
   const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)));
-  kernels::attention(kv_layout_, config_.num_heads, scale, queries_);
+  kernels::attention(kv_layout_, {.num_heads = config_.num_heads, .scale = scale}, queries_);
 }
 
 void AttentionStack::add_update(std::span<const std::int32_t> rows, TokenStates& states) const {
@@ -165,7 +165,7 @@ std::span<const std::byte> AttentionStack::route(LayerId layer_id, std::span<con
                                 .data = reinterpret_cast<const std::byte*>(normed_.data()),
                                 .row_stride = config_.hidden_size};
   kernels::gemm(layer.router, exact, static_cast<int>(rows.size()), router_logits_.data(), config_.num_experts);
-  const auto norm = config_.norm_topk_prob ? kernels::NormTopk::renormalise : kernels::NormTopk::keep;
+  const auto norm = config_.router.norm_topk_prob ? kernels::NormTopk::renormalise : kernels::NormTopk::keep;
   for_each_run(rows, [&](std::size_t first, std::int32_t row, int num_rows) {
     kernels::route_topk(router_logits_.data() + first * static_cast<std::size_t>(config_.num_experts), num_rows,
                         config_.num_experts, config_.experts_per_token, norm, states.topk_ids(row), states.topk_weights(row));

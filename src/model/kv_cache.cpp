@@ -15,7 +15,7 @@
 namespace moebius::model {
 
 kernels::KvLayout kv_layout(const ModelConfig& config, ComputeType compute) {
-  return {.type = compute, .num_kv_heads = config.num_kv_heads, .head_dim = config.head_dim};
+  return {.type = compute, .num_kv_heads = config.num_kv_heads, .key_dim = config.head_dim, .value_dim = config.head_dim};
 }
 
 KvTable& KvTable::operator=(KvTable&& other) {

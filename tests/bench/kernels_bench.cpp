@@ -38,7 +38,7 @@ struct Sequence {
   std::vector<float> q, out;
 
   Sequence(ComputeType type, int num_tokens, int num_queries)
-      : layout{type, num_kv_heads, head_dim},
+      : layout{type, num_kv_heads, head_dim, head_dim},
         q(random_floats(std::size_t(num_queries) * num_heads * head_dim)),
         out(q.size()) {
     const std::size_t block_bytes = layout.block_layer_bytes();
@@ -120,7 +120,7 @@ void KernelBench::prefill(benchmark::State& state, ComputeType type) {
   Sequence sequence(type, num_tokens, num_tokens);
   const kernels::SegmentQueries segment = sequence.segment(0, num_tokens);
   const double seconds = time_iterations(state, [&] {
-    kernels::attention(sequence.layout, num_heads, 0.088F, {&segment, 1});
+    kernels::attention(sequence.layout, {.num_heads = num_heads, .scale = 0.088F}, {&segment, 1});
   });
   const double flops = 4.0 * head_dim * num_heads * num_tokens * (num_tokens + 1) / 2;
   state.counters["GFLOP/s"] = flops / seconds * 1e-9;
@@ -132,7 +132,7 @@ void KernelBench::decode(benchmark::State& state, ComputeType type) {
   Sequence sequence(type, position + 1, 1);
   const kernels::SegmentQueries segment = sequence.segment(position, 1);
   const double seconds = time_iterations(state, [&] {
-    kernels::attention(sequence.layout, num_heads, 0.088F, {&segment, 1});
+    kernels::attention(sequence.layout, {.num_heads = num_heads, .scale = 0.088F}, {&segment, 1});
   });
   const double bytes = 2.0 * (position + 1) * num_kv_heads * head_dim * static_cast<double>(element_bytes(type));
   state.counters["GB/s"] = bytes / seconds * 1e-9;

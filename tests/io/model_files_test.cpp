@@ -46,7 +46,7 @@ TEST_F(ModelConfigTest, reads_the_tiny_model) {
   EXPECT_EQ(config.moe_intermediate_size, 64);
   EXPECT_EQ(config.num_experts, 32);
   EXPECT_EQ(config.experts_per_token, 4);
-  EXPECT_TRUE(config.norm_topk_prob);
+  EXPECT_TRUE(config.router.norm_topk_prob);
   EXPECT_TRUE(config.tie_word_embeddings);
   EXPECT_THAT(config.moe_layer, ElementsAre(1, 1, 1, 1));
   EXPECT_EQ(config.rope_theta, 10000.0);
@@ -91,7 +91,7 @@ TEST_F(ModelConfigTest, optional_keys_have_the_defaults_of_transformers) {
   }
   const auto config = read(json);
   EXPECT_EQ(config.head_dim, 32);  // 256 / 8
-  EXPECT_FALSE(config.norm_topk_prob);
+  EXPECT_FALSE(config.router.norm_topk_prob);
   EXPECT_FALSE(config.tie_word_embeddings);
   EXPECT_EQ(config.bos_token, -1);
   EXPECT_THAT(config.eos_tokens, IsEmpty());

@@ -41,14 +41,14 @@ std::vector<float> fingerprint(Isa isa) {
   std::uniform_real_distribution<float> uniform(-3.0F, 3.0F);
   std::vector<float> x(3 * 32 * 40);
   for (float& value : x) value = uniform(random);
-  const KvLayout layout{ComputeType::bf16, 1, 40};
+  const KvLayout layout{ComputeType::bf16, 1, 40, 40};
   std::vector<float> block(layout.block_layer_bytes() / sizeof(float));
   auto* bytes = reinterpret_cast<std::byte*>(block.data());
   const std::byte* blocks[] = {bytes};
   for (int slot = 0; slot < 32; ++slot) store_kv(layout, bytes, slot, &x[0] + slot * 40, &x[1280] + slot * 40);
   std::vector<float> bits(5000);
   const SegmentQueries segment{x.data(), 40, bits.data(), 40, blocks, 0, 32};
-  attention(layout, 1, 0.3F, {&segment, 1});
+  attention(layout, {.num_heads = 1, .scale = 0.3F, .window = 21}, {&segment, 1});
   kernels.rms_norm_row(x.data(), x.data() + 100, 333, 1e-6F, bits.data() + 1280);
   kernels.silu_mul_row(x.data(), x.data() + 100, 333, bits.data() + 1700);
   kernels.rope_row(x.data(), x.data() + 50, 33, bits.data() + 1280);

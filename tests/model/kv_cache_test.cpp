@@ -15,7 +15,7 @@
 namespace moebius::model {
 namespace {
 
-constexpr kernels::KvLayout layout{.type = ComputeType::fp32, .num_kv_heads = 1, .head_dim = 2};
+constexpr kernels::KvLayout layout{.type = ComputeType::fp32, .num_kv_heads = 1, .key_dim = 2, .value_dim = 2};
 constexpr int num_layers = 2;
 
 TEST(KvCacheTest, reserves_up_to_its_size) {
@@ -125,7 +125,7 @@ TEST(KvCacheTest, points_at_layers_of_blocks) {
 }
 
 TEST(KvCacheTest, says_what_to_do_where_memory_is_refused) {
-  const kernels::KvLayout huge{.type = ComputeType::fp32, .num_kv_heads = 1 << 12, .head_dim = 1 << 12};
+  const kernels::KvLayout huge{.type = ComputeType::fp32, .num_kv_heads = 1 << 12, .key_dim = 1 << 12, .value_dim = 1 << 12};
   // More than an address space holds; more than 64 bits count; more blocks than 32 bits number.
   for (const auto& [sizes, layers, blocks] : {std::tuple{huge, 1 << 10, 1LL << 15}, {huge, 1 << 10, 1LL << 30}, {layout, 1, 1LL << 40}}) {
     try {

@@ -204,7 +204,7 @@ TEST(StacksReferenceTest, odd_sizes_match_the_reference_model) {
     for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
       ModelConfig config = odd_model_config();
       config.tie_word_embeddings = tied;
-      config.norm_topk_prob = tied;
+      config.router.norm_topk_prob = tied;
       const RandomModel random(config, dtype, 11);
       const ReferenceRun reference = ReferenceModel<double>(config, random.lookup()).run(tokens);
       DirectEngine engine(config, random.lookup());

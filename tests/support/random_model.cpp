@@ -89,6 +89,7 @@ TensorLookup RandomModel::lookup() const {
 ModelConfig odd_model_config() {
   ModelConfig config;
   config.model_type = "qwen3_moe";
+  config.qk_norm = QkNorm::each_head;
   config.vocab_size = 301;
   config.hidden_size = 52;
   config.num_layers = 3;
@@ -99,7 +100,7 @@ ModelConfig odd_model_config() {
   config.moe_intermediate_size = 37;
   config.num_experts = 11;
   config.experts_per_token = 3;
-  config.norm_topk_prob = false;
+  config.router.norm_topk_prob = false;
   config.tie_word_embeddings = false;
   config.moe_layer = {1, 0, 1};
   config.rope_theta = 5000.0;

@@ -192,7 +192,7 @@ void ReferenceModel<T>::feed_forward(const Layer& layer, std::span<T> residual_r
     std::iota(chosen.begin(), chosen.end(), std::size_t{0});
     std::ranges::stable_sort(chosen, [&](std::size_t a, std::size_t b) { return weights[a] > weights[b]; });
     chosen.resize(static_cast<std::size_t>(config_.experts_per_token));
-    if (config_.norm_topk_prob) {
+    if (config_.router.norm_topk_prob) {
       T sum = 0;
       for (const std::size_t expert : chosen) sum += weights[expert];
       for (const std::size_t expert : chosen) weights[expert] /= sum;
