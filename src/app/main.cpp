@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
   moebius::app::add_run_command(app, exit_code);
   moebius::app::add_verify_command(app, exit_code);
   moebius::app::add_show_command(app, exit_code);
+  moebius::app::add_make_model_command(app, exit_code);
   moebius::app::add_version_command(app, exit_code);
   try {
     app.parse(argc, argv);

@@ -63,6 +63,7 @@ std::size_t dtype_bytes(DType dtype) {
     case DType::f16:
     case DType::bf16: return 2;
     case DType::i64: return 8;
+    case DType::f8_e4m3:
     case DType::u8: return 1;
     case DType::other: return 0;
   }

@@ -14,7 +14,7 @@
 
 namespace moebius {
 
-enum class DType : std::uint8_t { f32, f16, bf16, i32, i64, u8, other };
+enum class DType : std::uint8_t { f32, f16, bf16, f8_e4m3, i32, i64, u8, other };
 /// Bytes of one element; 0 for `other`.
 std::size_t dtype_bytes(DType dtype);
 

@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <tuple>
 
+#include "base/check.hpp"
 #include "base/failure.hpp"
 #include "io/strict_json.hpp"
 
@@ -28,7 +29,7 @@ constexpr std::array dtype_names{
     DTypeName{"F32", DType::f32, 4},       DTypeName{"BF16", DType::bf16, 2}, DTypeName{"F16", DType::f16, 2},
     DTypeName{"I32", DType::i32, 4},       DTypeName{"I64", DType::i64, 8},   DTypeName{"U8", DType::u8, 1},
     DTypeName{"BOOL", DType::other, 1},    DTypeName{"I8", DType::other, 1},  DTypeName{"F8_E5M2", DType::other, 1},
-    DTypeName{"F8_E4M3", DType::other, 1}, DTypeName{"I16", DType::other, 2}, DTypeName{"U16", DType::other, 2},
+    DTypeName{"F8_E4M3", DType::f8_e4m3, 1}, DTypeName{"I16", DType::other, 2}, DTypeName{"U16", DType::other, 2},
     DTypeName{"U32", DType::other, 4},     DTypeName{"F64", DType::other, 8}, DTypeName{"U64", DType::other, 8},
 };
 
@@ -115,6 +116,12 @@ void check_tiling(const std::vector<HeaderTensor>& tensors, std::int64_t data_be
 }
 
 }  // namespace
+
+std::string_view safetensors_name(DType dtype) {
+  const auto known = std::ranges::find(dtype_names, dtype, &DTypeName::dtype);
+  MOEBIUS_EXPECT(dtype != DType::other && known != dtype_names.end());
+  return known->name;
+}
 
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> bytes, const std::string& file) {
   const auto length = static_cast<std::size_t>(header_length(bytes, file));

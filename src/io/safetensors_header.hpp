@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/tensor.hpp"
@@ -30,5 +31,8 @@ struct SafetensorsHeader {
 /// `bytes` is the whole file; only its header is touched. Throws Failure{unreadable_input} that names
 /// `file` and the tensor.
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> bytes, const std::string& file);
+
+/// "F32", "BF16", ... of a type that has one spelling; a contract otherwise.
+std::string_view safetensors_name(DType dtype);
 
 }  // namespace moebius::io

@@ -5,28 +5,18 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 
 #include "base/bf16.hpp"
-#include "base/failure.hpp"
 #include "base/check.hpp"
+#include "base/f16.hpp"
+#include "base/failure.hpp"
 #include "kernels/activations.hpp"
 
 namespace moebius::model {
 namespace {
 
 static_assert(WeightArena::alignment % kernels::packed_alignment == 0);
-
-/// IEEE binary16 to binary32, exactly.
-float half_to_float(std::uint16_t half) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000U) << 16;
-  const std::uint32_t exponent = (half >> 10) & 0x1fU, fraction = half & 0x3ffU;
-  if (exponent == 0x1fU) return std::bit_cast<float>(sign | 0x7f800000U | (fraction << 13));
-  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (fraction << 13));
-  const float magnitude = static_cast<float>(fraction) * 0x1p-24F;  // subnormal halves are normal floats
-  return sign != 0 ? -magnitude : magnitude;
-}
 
 template <class Stored, class ToFloat>
 void widen_as(const std::byte* src, std::span<float> dst, ToFloat to_single) {
@@ -52,7 +42,7 @@ void widen(const TensorRef& tensor, std::size_t first, std::span<float> dst) {
   switch (tensor.dtype) {
     case DType::f32: return widen_as<float>(src, dst, [](float x) { return x; });
     case DType::bf16: return widen_as<std::uint16_t>(src, dst, [](std::uint16_t x) { return to_float(Bf16{x}); });
-    case DType::f16: return widen_as<std::uint16_t>(src, dst, half_to_float);
+    case DType::f16: return widen_as<std::uint16_t>(src, dst, [](std::uint16_t x) { return to_float(F16{x}); });
     default: MOEBIUS_EXPECT(tensor.dtype == DType::f32);  // WeightReader lets no other type through
   }
 }

@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <set>
+#include <span>
 
 namespace moebius {
 namespace {
@@ -25,6 +26,22 @@ TEST(PhiloxUniform, IsAFunctionOfItsKeyAndDiffersInEachPart) {
 TEST(PhiloxUniform, MatchesThePublishedKnownAnswer) {
   const std::uint64_t bits = (0x6627e8d5ULL << 32 | 0xe169c58dULL) >> 11;
   EXPECT_EQ(philox_uniform(0, 0, 0), static_cast<double>(bits) * 0x1.0p-53);
+}
+
+TEST(PhiloxWords, AreThePublishedOnesAndAnyPartOfAStreamEqualsTheWhole) {
+  std::array<std::uint32_t, 4> first{};
+  philox_words(0, 0, 0, first);
+  EXPECT_EQ(first, (std::array{0x6627e8d5U, 0xe169c58dU, 0xbc57ac4cU, 0x9b00dbd8U}));
+  std::array<std::uint32_t, 40> whole{}, part{};
+  philox_words(5, 6, 0xffffffff - 3, whole);  // past the border of the counter's low half
+  for (std::size_t draw = 0; draw < 10; ++draw) {
+    philox_words(5, 6, 0xffffffff - 3 + draw, std::span(part).subspan(4 * draw, draw == 9 ? 3 : 4));
+  }
+  part[39] = whole[39];
+  EXPECT_EQ(part, whole);
+  EXPECT_EQ(std::set<std::uint32_t>(whole.begin(), whole.end()).size(), 40U);
+  philox_words(5, 7, 0xffffffff - 3, part);
+  EXPECT_NE(part, whole);
 }
 
 TEST(PhiloxUniform, LooksUniform) {

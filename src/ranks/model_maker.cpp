@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ranks/model_maker.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numbers>
+#include <vector>
+
+#include "base/bf16.hpp"
+#include "base/check.hpp"
+#include "base/f16.hpp"
+#include "base/hash.hpp"
+#include "base/model_config.hpp"
+#include "base/random.hpp"
+#include "io/model_files.hpp"
+#include "io/safetensors_writer.hpp"
+
+namespace moebius::ranks {
+namespace {
+
+constexpr std::size_t num_quantiles = 65536;
+/// Spread of the logarithm of a router row's length: the busiest of 32 experts gets about three times the
+/// mean of the rows.
+constexpr double router_spread = 0.2;
+constexpr double bias_deviation = 0.02;
+
+/// The middle of each of 65536 equally probable parts of the standard normal distribution.
+std::vector<float> normal_quantiles() {
+  std::vector<float> quantiles(num_quantiles);
+  double x = 0;  // Newton's method from the quantile before; the upper half mirrors the lower
+  for (std::size_t i = num_quantiles / 2; i < num_quantiles; ++i) {
+    const double probability = (static_cast<double>(i) + 0.5) / num_quantiles;
+    for (int step = 0; step < 6; ++step) {
+      const double above = 0.5 * std::erfc(x / std::numbers::sqrt2) - (1.0 - probability);
+      x += above / (std::exp(-0.5 * x * x) / std::sqrt(2.0 * std::numbers::pi));
+    }
+    quantiles[i] = static_cast<float>(x);
+    quantiles[num_quantiles - 1 - i] = static_cast<float>(-x);
+  }
+  return quantiles;
+}
+
+template <class Stored, class Convert>
+void store(std::span<const std::uint32_t> words, std::size_t skip, std::span<const float> quantiles, float mean, float deviation,
+           std::span<std::byte> out, Convert convert) {
+  for (std::size_t i = 0; i < out.size() / sizeof(Stored); ++i) {
+    const std::size_t at = skip + i;
+    const std::uint32_t uniform = words[at / 2] >> (at % 2 * 16) & 0xffffU;
+    const Stored stored = convert(mean + deviation * quantiles[uniform]);
+    std::memcpy(out.data() + i * sizeof(Stored), &stored, sizeof(Stored));
+  }
+}
+
+/// How the numbers of a tensor are distributed, judged by its published name.
+struct Distribution {
+  double mean = 0, deviation = 0;
+  bool rows_differ = false;  ///< in length, by a lognormal factor
+};
+
+Distribution distribution_of(const io::NewTensor& tensor, bool tied) {
+  const std::string_view name = tensor.name;
+  if (name.ends_with("norm.weight")) return {.mean = 1};
+  if (name.ends_with("bias")) return {.deviation = bias_deviation};
+  // Embeddings as large as what the layers add: a token stays itself, and experts differ between tokens. Where
+  // they are the LM head too they are a product's weights.
+  if (name == "model.embed_tokens.weight" && !tied) return {.deviation = 1};
+  const double by_inputs = 1.0 / std::sqrt(static_cast<double>(tensor.shape.back()));
+  if (name.ends_with("mlp.gate.weight") || name.ends_with("moe.gate.weight")) return {.deviation = by_inputs, .rows_differ = true};
+  return {.deviation = by_inputs};
+}
+
+class WeightSource {
+ public:
+  WeightSource(std::span<const io::NewTensor> tensors, std::uint64_t seed, bool tied)
+      : tensors_(tensors), seed_(seed), tied_(tied) {}
+
+  /// An io::TensorSource.
+  void fill(std::size_t tensor_idx, std::int64_t first_element, std::span<std::byte> out) {
+    const io::NewTensor& tensor = tensors_[tensor_idx];
+    const Distribution distribution = distribution_of(tensor, tied_);
+    const std::size_t element_bytes = dtype_bytes(tensor.dtype), num_elements = out.size() / element_bytes;
+    const auto row_elements = static_cast<std::size_t>(distribution.rows_differ ? tensor.shape.back() : tensor.num_bytes());
+    for (std::size_t done = 0; done < num_elements;) {
+      const auto element = static_cast<std::size_t>(first_element) + done;
+      const std::size_t count = std::min({num_elements - done, row_elements - element % row_elements, run_elements});
+      double deviation = distribution.deviation;
+      if (distribution.rows_differ) deviation *= row_factor(tensor.name, element / row_elements);
+      fill_run(tensor, element, distribution.mean, deviation, out.subspan(done * element_bytes, count * element_bytes));
+      done += count;
+    }
+  }
+
+ private:
+  /// Random words of a run stay in the first-level cache.
+  static constexpr std::size_t run_elements = 8192;
+
+  [[nodiscard]] double row_factor(const std::string& name, std::size_t row) const {
+    const double uniform = philox_uniform(seed_ + 1, xxh3_64(name), static_cast<std::uint32_t>(row));
+    return std::exp(router_spread * quantiles_[static_cast<std::size_t>(uniform * num_quantiles)]);
+  }
+
+  /// A draw of four words makes eight numbers.
+  void fill_run(const io::NewTensor& tensor, std::size_t element, double mean, double deviation, std::span<std::byte> out) {
+    const std::size_t first_draw = element / 8, skip = element % 8;
+    const std::size_t num_elements = out.size() / dtype_bytes(tensor.dtype);
+    words_.resize((skip + num_elements + 7) / 8 * 4);
+    philox_words(seed_, xxh3_64(tensor.name), first_draw, words_);
+    const auto m = static_cast<float>(mean), d = static_cast<float>(deviation);
+    switch (tensor.dtype) {
+      case DType::f32: return store<float>(words_, skip, quantiles_, m, d, out, [](float x) { return x; });
+      case DType::f16: return store<std::uint16_t>(words_, skip, quantiles_, m, d, out, [](float x) { return to_f16(x).bits; });
+      case DType::bf16: return store<std::uint16_t>(words_, skip, quantiles_, m, d, out, [](float x) { return to_bf16(x).bits; });
+      default: MOEBIUS_EXPECT(tensor.dtype == DType::f32);
+    }
+  }
+
+  std::span<const io::NewTensor> tensors_;
+  std::uint64_t seed_;
+  bool tied_;
+  std::vector<float> quantiles_ = normal_quantiles();
+  std::vector<std::uint32_t> words_;
+};
+
+std::vector<io::NewTensor> tensors_of(const ModelConfig& config, DType dtype) {
+  std::vector<io::NewTensor> tensors;
+  const auto add = [&](const std::string& name, std::vector<std::int64_t> shape) { tensors.push_back({name, dtype, std::move(shape)}); };
+  const auto add_ffn = [&](const std::string& prefix, int width) {
+    add(prefix + "gate_proj.weight", {width, config.hidden_size});
+    add(prefix + "up_proj.weight", {width, config.hidden_size});
+    add(prefix + "down_proj.weight", {config.hidden_size, width});
+  };
+  add("model.embed_tokens.weight", {config.vocab_size, config.hidden_size});
+  for (int l = 0; l < config.num_layers; ++l) {
+    const std::string prefix = fmt::format("model.layers.{}.", l), attention = prefix + "self_attn.";
+    add(prefix + "input_layernorm.weight", {config.hidden_size});
+    add(attention + "q_proj.weight", {config.num_heads * config.head_dim, config.hidden_size});
+    add(attention + "k_proj.weight", {config.num_kv_heads * config.head_dim, config.hidden_size});
+    add(attention + "v_proj.weight", {config.num_kv_heads * config.head_dim, config.hidden_size});
+    add(attention + "o_proj.weight", {config.hidden_size, config.num_heads * config.head_dim});
+    add(attention + "q_norm.weight", {config.head_dim});
+    add(attention + "k_norm.weight", {config.head_dim});
+    add(prefix + "post_attention_layernorm.weight", {config.hidden_size});
+    if (!config.is_moe(LayerId(l))) {
+      add_ffn(prefix + "mlp.", config.intermediate_size);
+      continue;
+    }
+    add(prefix + "mlp.gate.weight", {config.num_experts, config.hidden_size});
+    for (int e = 0; e < config.num_experts; ++e) add_ffn(fmt::format("{}mlp.experts.{}.", prefix, e), config.moe_intermediate_size);
+  }
+  add("model.norm.weight", {config.hidden_size});
+  if (!config.tie_word_embeddings) add("lm_head.weight", {config.vocab_size, config.hidden_size});
+  return tensors;
+}
+
+}  // namespace
+
+std::int64_t make_model(const std::filesystem::path& directory, const MakeModelOptions& options, const MakeProgress& progress) {
+  io::write_model_config(directory, options.shape);
+  // Read back: the tensors are those that the loader will look for, and what it refuses is refused here.
+  const ModelConfig config = io::read_model_config(directory);
+  if (options.tokenizer_from.empty()) {
+    io::write_byte_tokenizer(directory, config.vocab_size);
+  } else {
+    io::copy_tokenizer(options.tokenizer_from, directory);
+  }
+  const std::vector<io::NewTensor> tensors = tensors_of(config, options.shape.dtype);
+  std::int64_t total = 0, done = 0;
+  for (const io::NewTensor& tensor : tensors) total += tensor.num_bytes();
+  WeightSource source(tensors, options.seed, config.tie_word_embeddings);
+  return io::write_checkpoint(
+      directory, tensors,
+      [&](std::size_t tensor_idx, std::int64_t first_element, std::span<std::byte> out) {
+        source.fill(tensor_idx, first_element, out);
+        progress(done += static_cast<std::int64_t>(out.size()), total);
+      },
+      options.max_shard_bytes);
+}
+
+}  // namespace moebius::ranks
