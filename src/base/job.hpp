@@ -46,6 +46,7 @@ struct Job {
     int micro_batch_tokens = 256;     ///< most tokens of one attention micro-batch
     int expert_rows = 256;            ///< most rows of one expert call
     std::int64_t kv_tokens = 0;       ///< per attention rank; 0 = from the model length and the token budget
+    bool prefix_cache = true;         ///< requests that begin alike share the KV of what they share
   } limits;
   struct Run {
     std::uint64_t seed = 0;

@@ -133,6 +133,9 @@ void add_limits(std::vector<JobKey>& keys) {
                   integer(
                       0, most_tokens, [](auto& j) -> auto& { return j.limits.kv_tokens; }),
                   "tokens that the KV cache holds, per attention rank; 0: from the model and the tokens in flight"});
+  keys.push_back({"limits.prefix_cache", Effect::execution,
+                  SwitchKey{[](Job& j) -> bool& { return j.limits.prefix_cache; }},
+                  "requests that begin with the same tokens compute them once per attention rank; same bits either way"});
 }
 
 void add_experts(std::vector<JobKey>& keys) {

@@ -70,6 +70,7 @@ void AttentionSide::release_segment(std::int32_t idx) {
   for (const std::int32_t row : self.rows) segment_of_row_[static_cast<std::size_t>(row)] = -1;
   parts_.states.release(self.rows);
   rows_free_ += self.num_tokens();
+  parts_.workload.tokens_passed(sequence, self.begin + self.num_tokens());
   self.rows.clear();
   self.sequence = nullptr;
   free_segments_.push_back(idx);

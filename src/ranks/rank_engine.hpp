@@ -52,6 +52,7 @@ class RankEngine {
   [[nodiscard]] EventLoop& loop() { return *loop_; }
   [[nodiscard]] const Workload* workload() const { return workload_.get(); }  ///< nullptr without the role
   [[nodiscard]] const AttentionSide* attention() const { return attention_.get(); }
+  [[nodiscard]] const model::KvCache* kv() const { return kv_.get(); }
   [[nodiscard]] const ExpertSide* experts() const { return expert_side_.get(); }
   /// Packed weights of this rank.
   [[nodiscard]] std::int64_t weight_bytes() const;

@@ -41,12 +41,15 @@ struct WaitingBranch {
 struct Tree {
   ActiveRequest* request = nullptr;
   const TreePlan* plan = nullptr;
-  std::int64_t reserved_blocks = 0;  ///< of the KV cache, from admission to the end of the tree
+  std::int64_t promised_blocks = 0;  ///< of the KV cache: reserved and not taken, from admission to the end
   std::int32_t branch_width = 0;     ///< branches that may live at once within the reservation
   model::KvTable root_table;         ///< kept for forks until the last branch has started
   bool root_done = false;
   std::deque<WaitingBranch> waiting;
   std::vector<std::unique_ptr<Sequence>> live;
+  // While it waits for a prefix that another tree computes:
+  std::int64_t prefix_version = -1;  ///< of the KV cache when it was last found to wait; -1: it does not
+  std::int32_t own_tokens = 0;       ///< of its root, behind that prefix, and of its continuations
 };
 
 /// A run of tokens that shares one KV table: a root or a branch.

@@ -21,6 +21,18 @@ std::int64_t blocks_for(std::int64_t num_positions) {
   return (num_positions + model::KvCache::block_tokens - 1) / model::KvCache::block_tokens;
 }
 
+/// Trees that wait for a prefix may have this many token budgets of work of their own: with less, the rank
+/// runs dry while the first tree of a group passes the layers; with more, it hoards rows.
+constexpr std::int64_t max_waiting_budgets = 2;
+
+/// Full blocks of the root that need not be computed where the cache has them: all before the first
+/// position whose logits are wanted, which for every root includes its last.
+int reusable_blocks(const TreePlan& plan) {
+  const auto last = static_cast<std::int32_t>(plan.tokens.size()) - 1;
+  const std::int32_t first_wanted = plan.targets.empty() ? last : std::min(last, plan.targets.front().fed_idx);
+  return first_wanted / model::KvCache::block_tokens;
+}
+
 /// Most blocks that one branch needs beyond the full blocks of its root.
 std::int64_t branch_blocks(const TreePlan& plan) {
   std::int64_t most = 0;
@@ -48,26 +60,48 @@ Workload::Workload(const Job::Limits& limits, const ModelConfig& config, const m
 Workload::~Workload() = default;
 
 bool Workload::admit() {
-  bool changed = false;
-  while (true) {
-    while (!pending_trees_.empty() && try_admit(*pending_trees_.front())) {
-      pending_trees_.pop_front();
-      changed = true;
-    }
-    if (claims_ended_ || pending_trees_.size() >= max_pending_trees) return changed;
-    // More prompts than the token budget can take at once need no further claims.
-    if (static_cast<int>(prompts_.size()) >= limits_.max_tokens_in_flight) return changed;
-    std::int64_t uncut = 0;
-    for (const Sequence* sequence : prompts_) uncut += sequence->num_tokens() - sequence->num_cut;
-    if (uncut >= limits_.max_tokens_in_flight) return changed;
-    auto lines = claim_();
+  bool changed = admit_pending();
+  while (wants_claim()) {
     changed = true;
+    auto lines = claim_();
     if (!lines) {
       claims_ended_ = true;
-      return changed;
+      break;
     }
     for (ParsedLine& line : *lines) take(std::move(line));
+    admit_pending();
   }
+  return changed;
+}
+
+bool Workload::admit_pending() {
+  bool changed = false;
+  for (auto next = pending_trees_.begin(); next != pending_trees_.end();) {
+    const Admission admission = try_admit(**next);
+    if (admission == Admission::no_room) break;  // who needs much room is not overtaken
+    if (admission == Admission::waits_for_prefix) {
+      ++next;
+    } else {
+      next = pending_trees_.erase(next);
+      changed = true;
+    }
+  }
+  return changed;
+}
+
+bool Workload::wants_claim() const {
+  if (claims_ended_) return false;
+  // More prompts than the token budget can take at once need no further claims.
+  if (static_cast<int>(prompts_.size()) >= limits_.max_tokens_in_flight) return false;
+  std::int64_t uncut = 0, waiting = 0;
+  for (const Sequence* sequence : prompts_) uncut += sequence->num_tokens() - sequence->num_cut;
+  if (uncut >= limits_.max_tokens_in_flight) return false;
+  std::size_t num_without_room = 0;
+  for (const Tree* tree : pending_trees_) {
+    if (tree->prefix_version < 0) ++num_without_room;
+    else waiting += tree->own_tokens;
+  }
+  return num_without_room < max_pending_trees && waiting < max_waiting_budgets * limits_.max_tokens_in_flight;
 }
 
 void Workload::take(ParsedLine line) {
@@ -99,20 +133,38 @@ void Workload::take(ParsedLine line) {
   active_.push_back(std::move(request));
 }
 
-bool Workload::try_admit(Tree& tree) {
-  const std::int64_t root = blocks_for(static_cast<std::int64_t>(tree.plan->tokens.size()));
+Workload::Admission Workload::try_admit(Tree& tree) {
+  const std::vector<TokenId>& tokens = tree.plan->tokens;
+  model::PrefixMatch match;
+  if (limits_.prefix_cache) {
+    if (tree.prefix_version == kv_.prefix_version()) return Admission::waits_for_prefix;
+    match = kv_.match_prefix(tokens, reusable_blocks(*tree.plan));
+    if (match.num_announced > 0) {
+      tree.prefix_version = kv_.prefix_version();
+      tree.own_tokens = static_cast<std::int32_t>(tokens.size()) -
+                        (match.num_blocks + match.num_announced) * model::KvCache::block_tokens;
+      for (const BranchPlan& continuation : tree.plan->branches) tree.own_tokens += static_cast<std::int32_t>(continuation.tokens.size());
+      return Admission::waits_for_prefix;
+    }
+    tree.prefix_version = -1;
+  }
+  const std::int64_t root = blocks_for(static_cast<std::int64_t>(tokens.size())) - match.num_blocks;
   const std::int64_t branch = branch_blocks(*tree.plan);
   std::int64_t width = static_cast<std::int64_t>(tree.plan->branches.size());
   if (branch > 0) {
     const std::int64_t affordable = (kv_.num_blocks() / branch_share_of_cache - root) / branch;
     width = std::clamp<std::int64_t>(affordable, 1, std::max<std::int64_t>(width, 1));
   }
-  const std::int64_t blocks = root + width * branch;
-  if (!kv_.reserve(blocks)) return false;
-  tree.reserved_blocks = blocks;
+  const std::int64_t promised = root + width * branch;
+  if (!kv_.reserve(match.num_unheld + promised)) return Admission::no_room;
+  tree.promised_blocks = promised;
   tree.branch_width = static_cast<std::int32_t>(width);
-  start_sequence(tree, nullptr, tree.plan->tokens, kv_.make_table());
-  return true;
+  counters_.root_tokens += static_cast<std::int64_t>(tokens.size());
+  counters_.root_tokens_reused += std::int64_t{match.num_blocks} * model::KvCache::block_tokens;
+  model::KvTable table = kv_.adopt_prefix(tokens, match.num_blocks);
+  if (limits_.prefix_cache) kv_.announce(table, tokens);
+  start_sequence(tree, nullptr, tokens, std::move(table));
+  return Admission::admitted;
 }
 
 void Workload::start_sequence(Tree& tree, const BranchPlan* branch, std::vector<TokenId> tokens, model::KvTable table) {
@@ -122,6 +174,7 @@ void Workload::start_sequence(Tree& tree, const BranchPlan* branch, std::vector<
   sequence->table = std::move(table);
   sequence->first_position = branch == nullptr ? 0 : static_cast<std::int32_t>(tree.plan->tokens.size());
   sequence->tokens = std::move(tokens);
+  if (branch == nullptr) sequence->num_cut = sequence->table.num_positions();  // behind an adopted prefix
   (sequence->generates() ? generations_ : prompts_).push_back(sequence.get());
   tree.live.push_back(std::move(sequence));
 }
@@ -136,11 +189,15 @@ std::optional<Workload::Piece> Workload::next_piece(std::int32_t budget) {
   const std::int32_t wanted = std::min({left, limits_.segment_tokens, limits_.max_tokens_in_flight});
   if (wanted > budget) return std::nullopt;  // a whole segment later beats a sliver now
   const Piece piece{&sequence, sequence.num_cut, wanted};
-  kv_.append_until(sequence.table, sequence.first_position + sequence.num_cut + wanted);
+  sequence.tree->promised_blocks -= kv_.append_until(sequence.table, sequence.first_position + sequence.num_cut + wanted);
   sequence.num_cut += wanted;
   counters_.tokens_fed += wanted;
   if (sequence.num_cut == sequence.num_tokens()) queue.pop_front();
   return piece;
+}
+
+void Workload::tokens_passed(Sequence& sequence, std::int32_t num_passed) {
+  if (sequence.branch == nullptr) kv_.publish(sequence.table, num_passed);
 }
 
 void Workload::segments_done(Sequence& sequence) {
@@ -157,7 +214,7 @@ void Workload::sequence_ended(Sequence& sequence) {
     tree.root_table = std::move(sequence.table);
     tree.root_done = true;
   } else {
-    kv_.free(sequence.table);
+    tree.promised_blocks += kv_.free(sequence.table);
   }
   const auto self = std::find_if(tree.live.begin(), tree.live.end(),
                                  [&](const auto& other) { return other.get() == &sequence; });
@@ -173,16 +230,22 @@ void Workload::start_branches(Tree& tree) {
     WaitingBranch branch = std::move(tree.waiting.front());
     tree.waiting.pop_front();
     // The last branch takes the root's own table over: a lone continuation or generation copies nothing.
-    model::KvTable table = tree.waiting.empty() ? std::move(tree.root_table) : kv_.fork(tree.root_table, root_tokens);
-    if (tree.waiting.empty()) tree.root_table = {};
+    if (tree.waiting.empty()) {
+      start_sequence(tree, branch.plan, std::move(branch.tokens), std::move(tree.root_table));
+      continue;
+    }
+    const std::int64_t num_used = kv_.num_used();
+    model::KvTable table = kv_.fork(tree.root_table, root_tokens);
+    tree.promised_blocks -= kv_.num_used() - num_used;
     start_sequence(tree, branch.plan, std::move(branch.tokens), std::move(table));
   }
 }
 
 void Workload::end_tree_if_done(Tree& tree) {
   if (!tree.root_done || !tree.waiting.empty() || !tree.live.empty()) return;
-  kv_.free(tree.root_table);
-  kv_.release(tree.reserved_blocks);
+  tree.promised_blocks += kv_.free(tree.root_table);
+  MOEBIUS_EXPECT(tree.promised_blocks >= 0);
+  kv_.release(tree.promised_blocks);  // blocks that others adopted stay reserved: they hold them
   ActiveRequest* request = tree.request;
   if (--request->num_trees_left > 0) return;
   emit(scorer_.finish(*request));

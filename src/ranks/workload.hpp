@@ -6,6 +6,11 @@
 // A tree is admitted only when the KV cache can promise room for its root and at least one branch, so
 // an admitted tree always ends. A request stays on its rank for life. Trees are admitted in the order
 // of their claims: a large tree at the front waits for room, it is never overtaken for ever.
+//
+// Prefixes (limits.prefix_cache): a root starts behind the full kv blocks that the cache has of it, up to
+// the first position whose logits are wanted. A tree whose next block is being computed by an admitted tree
+// steps aside until that block is there; others pass it meanwhile. It cannot wait for ever: an admitted
+// tree waits for nobody, and when the block is there the tree is again the first in the order of claims.
 
 #include <deque>
 #include <functional>
@@ -27,6 +32,8 @@ using RowSink = std::function<void(std::vector<Row> rows)>;
 
 struct WorkloadCounters {
   std::int64_t requests = 0, rows = 0, rows_failed = 0, tokens_fed = 0, tokens_out = 0;
+  std::int64_t root_tokens = 0;         ///< of all roots admitted: contexts, prompts, windows
+  std::int64_t root_tokens_reused = 0;  ///< of these: taken from the prefix cache instead of computed
 };
 
 class Workload {
@@ -43,18 +50,22 @@ class Workload {
     std::int32_t begin, num_tokens;
   };
   std::optional<Piece> next_piece(std::int32_t budget);
+  /// The first num_passed tokens of the sequence have passed all layers.
+  void tokens_passed(Sequence& sequence, std::int32_t num_passed);
   /// All segments of the sequence have passed the LM head: it ends, or has a new token to feed.
   void segments_done(Sequence& sequence);
   /// No row is left to claim or to finish.
-  [[nodiscard]] bool finished() const { return claims_ended_ && active_.empty() && num_pending_trees() == 0; }
+  [[nodiscard]] bool finished() const { return claims_ended_ && active_.empty() && pending_trees_.empty(); }
   [[nodiscard]] const WorkloadCounters& counters() const { return counters_; }
 
  private:
   using ActiveList = std::list<std::unique_ptr<ActiveRequest>>;
 
-  [[nodiscard]] std::size_t num_pending_trees() const { return pending_trees_.size(); }
   void take(ParsedLine line);
-  bool try_admit(Tree& tree);
+  bool admit_pending();
+  [[nodiscard]] bool wants_claim() const;
+  enum class Admission : std::uint8_t { admitted, no_room, waits_for_prefix };
+  Admission try_admit(Tree& tree);
   void start_branches(Tree& tree);
   void start_sequence(Tree& tree, const BranchPlan* branch, std::vector<TokenId> tokens, model::KvTable table);
   void sequence_ended(Sequence& sequence);
@@ -71,7 +82,7 @@ class Workload {
   int max_positions_;
   bool claims_ended_ = false;
   ActiveList active_;
-  std::deque<Tree*> pending_trees_;      // planned, wait for KV
+  std::deque<Tree*> pending_trees_;      // planned, wait for KV or for a prefix
   std::deque<Sequence*> prompts_;        // have known tokens to cut
   std::deque<Sequence*> generations_;    // have one new token to cut
   WorkloadCounters counters_;

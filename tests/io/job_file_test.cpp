@@ -78,6 +78,7 @@ segment_tokens = 12
 micro_batch_tokens = 16
 expert_rows = 13
 kv_tokens = 5_000_000_000
+prefix_cache = false
 [placement]
 planner = "linear"
 [replicas]
@@ -108,6 +109,7 @@ watchdog_s = 1.5
   EXPECT_EQ(j.limits.micro_batch_tokens, 16);
   EXPECT_EQ(j.limits.expert_rows, 13);
   EXPECT_EQ(j.limits.kv_tokens, 5'000'000'000);
+  EXPECT_FALSE(j.limits.prefix_cache);
   EXPECT_EQ(j.run.seed, 9223372036854775806ULL);
   EXPECT_EQ(j.run.rows_per_block, 14);
   EXPECT_TRUE(j.run.strict);

@@ -22,7 +22,9 @@ namespace moebius::ranks {
 
 struct EngineRun {
   std::map<std::pair<std::int64_t, int>, Row> rows;  ///< by (line, choice)
+  std::vector<std::int64_t> lines;                   ///< in the order in which their rows came out
   std::int64_t pairs_sent = 0, rows_computed = 0, outputs_received = 0, refused = 0, turns = 0;
+  std::int64_t tokens_fed = 0, root_tokens = 0, root_tokens_reused = 0, blocks_evicted = 0;
   [[nodiscard]] Digest128 digest() const {
     Digest128 sum;
     for (const auto& [key, row] : rows) sum += io::row_digest(row);
@@ -41,6 +43,24 @@ struct TestModel {
   TensorLookup tensors;
   model::Tokenizer tokenizer;
 };
+
+/// Adds what a rank counted; fails the test where it kept blocks or promises of the KV cache.
+inline void add_counters(const RankEngine& engine, EngineRun& run) {
+  if (engine.attention() != nullptr) {
+    run.pairs_sent += engine.attention()->counters().pairs_sent;
+    run.outputs_received += engine.attention()->counters().outputs_received;
+    run.tokens_fed += engine.workload()->counters().tokens_fed;
+    run.root_tokens += engine.workload()->counters().root_tokens;
+    run.root_tokens_reused += engine.workload()->counters().root_tokens_reused;
+    const model::KvCache& kv = *engine.kv();
+    run.blocks_evicted += kv.num_evicted();
+    // Every block and every promise came back.
+    EXPECT_EQ(kv.num_used(), 0);
+    EXPECT_EQ(kv.num_reserved(), 0);
+    EXPECT_EQ(kv.num_kept() + kv.num_free(), kv.num_blocks());
+  }
+  if (engine.experts() != nullptr) run.rows_computed += engine.experts()->counters().rows_computed;
+}
 
 /// Runs the requests on `num_ranks` engines; fails the test when the job does not end.
 inline EngineRun run_engines(const TestModel& model, const Job& job, int num_ranks, const std::vector<Request>& requests,
@@ -66,6 +86,7 @@ inline EngineRun run_engines(const TestModel& model, const Job& job, int num_ran
     return std::vector<ParsedLine>{requests[next++]};
   };
   const RowSink sink = [&](std::vector<Row> rows) {
+    run.lines.push_back(rows.front().input_line);
     for (Row& row : rows) run.rows[{row.input_line, row.choice_idx}] = std::move(row);
   };
   std::vector<std::unique_ptr<PhaseClock>> clocks;
@@ -97,12 +118,7 @@ inline EngineRun run_engines(const TestModel& model, const Job& job, int num_ran
   }
   EXPECT_LT(run.turns, max_turns) << "the job did not end";
   for (int rank = 0; rank < num_ranks; ++rank) {
-    const RankEngine& engine = *engines[static_cast<std::size_t>(rank)];
-    if (engine.attention() != nullptr) {
-      run.pairs_sent += engine.attention()->counters().pairs_sent;
-      run.outputs_received += engine.attention()->counters().outputs_received;
-    }
-    if (engine.experts() != nullptr) run.rows_computed += engine.experts()->counters().rows_computed;
+    add_counters(*engines[static_cast<std::size_t>(rank)], run);
     run.refused += network.endpoint(RankId(rank)).counters().reserve_refused;
   }
   return run;
