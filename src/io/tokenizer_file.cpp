@@ -8,6 +8,7 @@
 #include "io/input_file.hpp"
 #include "io/json_fields.hpp"
 #include "io/model_files.hpp"
+#include "io/tokenizer_steps.hpp"
 
 namespace moebius::io {
 namespace {
@@ -15,89 +16,14 @@ namespace {
 constexpr std::int64_t max_tokenizer_bytes = 256 << 20;
 constexpr std::int64_t max_token_id = (1 << 24) - 1;  // as ModelConfig's largest vocabulary
 
-/// Appends the members of a Sequence, or the object itself; nothing for null.
-void append_steps(const JsonFields& owner, const char* key, const char* members, std::vector<const Json*>& out) {
-  const Json* value = owner.find(key);
-  if (value == nullptr) return;
-  const auto object = owner.object(key);
-  if (object.string("type") != "Sequence") {
-    out.push_back(value);
-    return;
-  }
-  for (const auto& member : object.list(members)) {
-    if (member.is_object() && member.value("type", Json()) == "Sequence") {
-      object.refuse(members, "a Sequence in a Sequence", "one level of them");
-    }
-    out.push_back(&member);
-  }
-}
-
-NormalizerKind read_normalizer(const JsonFields& json, const std::string& file) {
-  std::vector<const Json*> steps;
-  append_steps(json, "normalizer", "normalizers", steps);
-  auto kind = NormalizerKind::none;
-  for (const Json* step : steps) {
-    const JsonFields fields(*step, file, "normalizer.");
-    if (const auto type = fields.string("type"); type != "NFC") fields.refuse("type", json_excerpt(Json(type)), "NFC");
-    kind = NormalizerKind::nfc;
-  }
-  return kind;
-}
-
-PreTokenizerStep read_split(const JsonFields& fields) {
-  PreTokenizerStep step;
-  step.kind = PreTokenizerStep::Kind::split;
-  const auto pattern = fields.object("pattern");
-  if (!pattern.has("Regex")) pattern.refuse("String", "used", "a Regex");
-  step.pattern = pattern.string("Regex");
-  if (const auto behaviour = fields.string("behavior"); behaviour != "Isolated") {
-    fields.refuse("behavior", json_excerpt(Json(behaviour)), "Isolated");
-  }
-  if (fields.boolean("invert").value_or(false)) fields.refuse("invert", "true", "false");
-  return step;
-}
-
-std::vector<PreTokenizerStep> read_pre_tokenizer(const JsonFields& json, const std::string& file) {
-  std::vector<const Json*> members;
-  append_steps(json, "pre_tokenizer", "pretokenizers", members);
-  std::vector<PreTokenizerStep> steps;
-  for (const Json* member : members) {
-    const JsonFields fields(*member, file, "pre_tokenizer.");
-    const auto type = fields.string("type");
-    if (type == "Split") {
-      steps.push_back(read_split(fields));
-    } else if (type == "ByteLevel") {
-      PreTokenizerStep step;
-      step.add_prefix_space = fields.boolean("add_prefix_space").value_or(true);
-      step.use_regex = fields.boolean("use_regex").value_or(true);
-      steps.push_back(std::move(step));
-    } else {
-      fields.refuse("type", json_excerpt(Json(type)), "Split and ByteLevel");
-    }
-  }
-  const auto num_byte_level = std::ranges::count(steps, PreTokenizerStep::Kind::byte_level, &PreTokenizerStep::kind);
-  if (num_byte_level != 1 || steps.back().kind != PreTokenizerStep::Kind::byte_level) {
-    json.refuse("pre_tokenizer", "without ByteLevel as its last step", "byte-level BPE");
-  }
-  return steps;
-}
-
-void refuse_other_models(const JsonFields& json, const JsonFields& model) {
+void refuse_other_models(const JsonFields& model) {
   // Files before 2020 leave the type out; a vocabulary with merges is BPE.
   if (const auto type = model.string_or("type", "BPE"); type != "BPE") {
     model.refuse("type", json_excerpt(Json(type)), "BPE");
   }
   if (model.has("dropout") && model.number("dropout") != 0.0) model.refuse("dropout", "not 0", "0 (it is random)");
-  if (model.boolean("byte_fallback").value_or(false)) model.refuse("byte_fallback", "true", "byte-level BPE");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     if (!model.string_or(key, "").empty()) model.refuse(key, "set", "pieces without marks");
-  }
-  if (model.has("unk_token")) model.refuse("unk_token", "set", "byte-level BPE, which knows every byte");
-  if (json.has("decoder")) {
-    const auto decoder = json.object("decoder");
-    if (const auto type = decoder.string("type"); type != "ByteLevel") {
-      decoder.refuse("type", json_excerpt(Json(type)), "ByteLevel");
-    }
   }
 }
 
@@ -173,49 +99,16 @@ std::vector<AddedToken> read_added_tokens(const JsonFields& json, const std::str
   return tokens;
 }
 
-/// Ids around the text, of the template for a single sequence.
-struct Template {
-  std::vector<TokenId> prefix, suffix;
-};
-
-Template read_template(const JsonFields& fields, const std::string& file) {
-  Template ids;
-  int num_sequences = 0;
-  for (const auto& piece : fields.list("single")) {
-    const JsonFields item(piece, file, "post_processor.single.");
-    if (item.has("Sequence")) {
-      const auto sequence = item.object("Sequence");
-      if (const auto id = sequence.string("id"); id != "A") sequence.refuse("id", json_excerpt(Json(id)), "A");
-      ++num_sequences;
-      continue;
-    }
-    const auto name = item.object("SpecialToken").string("id");
-    const auto token = fields.object("special_tokens").object(name.c_str());
-    const auto values = token.integers("ids", 0, max_token_id);
-    auto& side = num_sequences == 0 ? ids.prefix : ids.suffix;
-    side.insert(side.end(), values.begin(), values.end());
-  }
-  if (num_sequences != 1) {
-    fields.refuse("single", fmt::format("a template with {} texts", num_sequences), "templates with one text");
-  }
-  return ids;
-}
-
-void read_post_processor(const JsonFields& json, const std::string& file, TokenizerSpec& spec) {
-  std::vector<const Json*> steps;
-  append_steps(json, "post_processor", "processors", steps);
-  for (const Json* step : steps) {
-    const JsonFields fields(*step, file, "post_processor.");
-    const auto type = fields.string("type");
-    if (type == "ByteLevel") continue;  // it only trims offsets, which nobody asks for
-    if (type != "TemplateProcessing") {
-      fields.refuse("type", json_excerpt(Json(type)), "ByteLevel and TemplateProcessing");
-    }
-    // A later template wraps what an earlier one made.
-    const auto ids = read_template(fields, file);
-    spec.prefix_special_ids.insert(spec.prefix_special_ids.begin(), ids.prefix.begin(), ids.prefix.end());
-    spec.suffix_special_ids.insert(spec.suffix_special_ids.end(), ids.suffix.begin(), ids.suffix.end());
-  }
+/// What becomes of a character that the vocabulary lacks.
+void read_unknown(const JsonFields& model, TokenizerSpec& spec) {
+  spec.byte_fallback = model.boolean("byte_fallback").value_or(false);
+  if (spec.byte_fallback && spec.byte_level) model.refuse("byte_fallback", "true", "byte-level BPE without it");
+  spec.fuse_unknown = model.boolean("fuse_unk").value_or(false);
+  if (!model.has("unk_token")) return;
+  const auto name = model.string("unk_token");
+  const auto found = std::ranges::find(spec.vocab, name, &std::pair<std::string, TokenId>::first);
+  if (found == spec.vocab.end()) model.refuse("unk_token", json_excerpt(Json(name)), "a piece of model.vocab");
+  spec.unknown_token = found->second;
 }
 
 }  // namespace
@@ -228,14 +121,16 @@ TokenizerSpec read_tokenizer(const std::filesystem::path& model_dir_or_file) {
   const auto file = path.string();
   const JsonFields json(document, file);
   const auto model = json.object("model");
-  refuse_other_models(json, model);
+  refuse_other_models(model);
 
   TokenizerSpec spec;
   spec.vocab = read_vocab(model, file);
   spec.merges = read_merges(model, spec);
   spec.added_tokens = read_added_tokens(json, file);
-  spec.normalizer = read_normalizer(json, file);
-  spec.pre_tokenizer = read_pre_tokenizer(json, file);
+  read_normalizer(json, file, spec);
+  read_pre_tokenizer(json, file, spec);
+  read_decoder(json, file, spec);
+  read_unknown(model, spec);
   spec.ignore_merges = model.boolean("ignore_merges").value_or(false);
   read_post_processor(json, file, spec);
   return spec;

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Byte-pair encoding of one piece: begin with its bytes, then merge the neighbours of the lowest rank
-// (ties to the leftmost) until no rank is left. Pieces are bytes, see byte_level.hpp. Short pieces are
-// merged by scanning, long ones with a heap over a linked list in O(n log n), to the same tokens.
-// Const after construction. A byte that the vocabulary does not have vanishes, as in the tokenizers
-// library without an unknown token.
+// Byte-pair encoding of one piece: begin with its symbols, then merge the neighbours of the lowest rank
+// (ties to the leftmost) until no rank is left. Symbols are bytes (byte_level.hpp) or characters. Short
+// pieces are merged by scanning, long ones with a heap over a linked list in O(n log n), to the same
+// tokens. Const after construction.
+//
+// Tokenizers without a pre-tokenizer make one piece of a whole text. It is cut first where no merge can
+// join: a merge (L, R) joins the last symbol of L and the first of R, so two neighbours that no merge has
+// at its seam stay apart whatever is merged beside them. In published vocabularies that cuts at words.
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -24,7 +28,7 @@ struct Merge {
   static constexpr std::uint32_t no_rank = UINT32_MAX;
 };
 
-/// (left, right) -> Merge; open addressing, since every encoded byte asks several times.
+/// (left, right) -> Merge; open addressing, since every encoded symbol asks several times.
 class MergeTable {
  public:
   explicit MergeTable(std::size_t num_merges);
@@ -46,26 +50,42 @@ class MergeTable {
 
 class Bpe {
  public:
-  /// Up to this many bytes scanning is faster than a heap (measured on English text).
-  static constexpr std::size_t max_scanned_bytes = 32;
+  /// Up to this many symbols scanning is faster than a heap (measured on English text).
+  static constexpr std::size_t max_scanned = 32;
 
   /// Throws Failure(unreadable_input) where a merge names a piece that the vocabulary does not have.
   explicit Bpe(const TokenizerSpec& spec);
 
-  /// Append the tokens of `piece`.
+  /// Append the tokens of `piece` (valid UTF-8, or bytes where pieces are byte-level).
   void encode(std::string_view piece, std::vector<TokenId>& out) const;
-  /// The two ways to merge; any length, the same result. Without ignore_merges.
-  void encode_by_scan(std::string_view piece, std::vector<TokenId>& out) const;
-  void encode_by_heap(std::string_view piece, std::vector<TokenId>& out) const;
+
+  /// The steps of `encode`, for tests: the symbols that merging begins with, ...
+  void append_symbols(std::string_view piece, std::vector<TokenId>& out) const;
+  /// ... whether any merge has these two symbols at its seam, ...
+  [[nodiscard]] bool may_join(TokenId left, TokenId right) const { return seams_.find(left, right).rank != Merge::no_rank; }
+  /// ... and the two ways to merge, in place, to the same result; they return how many symbols are left.
+  std::size_t merge_by_scan(std::span<TokenId> symbols) const;
+  std::size_t merge_by_heap(std::span<TokenId> symbols) const;
 
  private:
   struct TextHash : std::hash<std::string_view> {
     using is_transparent = void;
   };
-  [[nodiscard]] std::vector<TokenId> symbols_of(std::string_view piece) const;
+  /// Bytes of the fallback and the unknown token, ascending.
+  [[nodiscard]] std::vector<TokenId> symbols_with_long_names() const;
+  void append_characters(std::string_view piece, std::vector<TokenId>& out) const;
+  [[nodiscard]] TokenId token_of_char(std::int32_t c) const {
+    return static_cast<std::size_t>(c) < token_of_char_.size() ? token_of_char_[static_cast<std::size_t>(c)] : -1;
+  }
+  /// Append the byte tokens of a character; false where the vocabulary lacks one of them.
+  bool append_bytes(std::string_view character, std::vector<TokenId>& out) const;
 
+  bool byte_level_, fuse_unknown_;
+  TokenId unknown_token_;
   std::array<TokenId, 256> token_of_byte_{};  // -1: not in the vocabulary
+  std::vector<TokenId> token_of_char_;        // [largest character + 1], where pieces are characters
   MergeTable merges_;
+  MergeTable seams_;  // (last symbol of left, first symbol of right) of every merge
   std::unordered_map<std::string, TokenId, TextHash, std::equal_to<>> whole_pieces_;  // with ignore_merges only
 };
 

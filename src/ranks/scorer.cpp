@@ -81,13 +81,9 @@ Scorer::Continues Scorer::generate(ActiveRequest& request, const BranchPlan& bra
     row.finish_reason = FinishReason::stop;
     return Continues::no;
   }
-  std::size_t num_new_bytes = 0;
-  if (!tokenizer_.is_special(token)) {
-    const auto& bytes = tokenizer_.token_bytes(token);
-    num_new_bytes = bytes.size();
-    generation.bytes += bytes;
-  }
-  if (cut_at_stop(generation, num_new_bytes, sampling.stop)) {
+  const std::size_t old_size = generation.text.size();
+  generation.text += generation.decoder.push(tokenizer_, token, model::SkipSpecial::yes);
+  if (cut_at_stop(generation, old_size, sampling.stop)) {
     row.finish_reason = FinishReason::stop;
     return Continues::no;
   }
@@ -98,17 +94,21 @@ Scorer::Continues Scorer::generate(ActiveRequest& request, const BranchPlan& bra
   return Continues::yes;
 }
 
-bool Scorer::cut_at_stop(Generation& generation, std::size_t num_new_bytes, const std::vector<std::string>& stop) {
+bool Scorer::cut_at_stop(Generation& generation, std::size_t old_size, const std::vector<std::string>& stop) const {
   // A stop string may begin in an earlier token, but it must end in the newest one.
+  std::string longer;
+  const std::string_view pending = generation.decoder.pending(tokenizer_);
+  if (!pending.empty()) longer = generation.text + std::string(pending);
+  const std::string& text = pending.empty() ? generation.text : longer;
   std::size_t cut = std::string::npos;
-  for (const std::string& text : stop) {
-    if (text.empty()) continue;
-    const std::size_t old_bytes = generation.bytes.size() - num_new_bytes;
-    const std::size_t from = old_bytes >= text.size() - 1 ? old_bytes - (text.size() - 1) : 0;
-    cut = std::min(cut, generation.bytes.find(text, from));
+  for (const std::string& end : stop) {
+    if (end.empty()) continue;
+    const std::size_t from = old_size >= end.size() - 1 ? old_size - (end.size() - 1) : 0;
+    cut = std::min(cut, text.find(end, from));
   }
   if (cut == std::string::npos) return false;
-  generation.bytes.resize(cut);
+  generation.text = text.substr(0, cut);
+  generation.decoder = {};
   return true;
 }
 
@@ -124,11 +124,11 @@ std::vector<Row> Scorer::finish(ActiveRequest& request) const {
       if (!std::isnan(logprob)) sum += static_cast<double>(logprob);
     }
     row.sum_logprob = sum;
-    const Generation& generation = request.generations[i];
+    Generation& generation = request.generations[i];
     if (row.finish_reason != FinishReason::none) {
       row.num_output_tokens = generation.num_new;
-      row.num_bytes = static_cast<std::int64_t>(generation.bytes.size());
-      row.text = model::utf8_lossy(generation.bytes);
+      row.text = generation.text + generation.decoder.finish(tokenizer_);
+      row.num_bytes = static_cast<std::int64_t>(row.text.size());
     }
   }
   return std::move(request.plan.rows);

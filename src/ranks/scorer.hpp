@@ -32,8 +32,9 @@ class Scorer {
   enum class Continues : std::uint8_t { yes, no };
   /// Draw the token of `position`; `no` when the generation ends with it.
   Continues generate(ActiveRequest& request, const BranchPlan& branch, std::int32_t position, TokenId& token);
-  /// Has a stop string appeared with the newest token? If so the text is cut before it.
-  static bool cut_at_stop(Generation& generation, std::size_t num_new_bytes, const std::vector<std::string>& stop);
+  /// Has a stop string appeared with the newest token, before which the text had `old_size` bytes? If so
+  /// the text is cut before it.
+  bool cut_at_stop(Generation& generation, std::size_t old_size, const std::vector<std::string>& stop) const;
 
   const model::Tokenizer& tokenizer_;
   std::vector<TokenId> eos_tokens_;

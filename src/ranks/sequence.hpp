@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "model/kv_cache.hpp"
+#include "model/tokenizer.hpp"
 #include "ranks/request_plan.hpp"
 
 namespace moebius::ranks {
@@ -20,7 +21,8 @@ struct Sequence;
 
 /// Text of a generation so far.
 struct Generation {
-  std::string bytes;          ///< bytes of the tokens, special tokens left out
+  std::string text;               ///< that is certain, special tokens left out
+  model::StreamDecoder decoder;   ///< holds bytes that are no text yet
   std::int32_t num_new = 0;
   bool done = false;
 };

@@ -249,7 +249,8 @@ TEST_F(TokenizerFileTest, reads_the_tiny_tokenizer_from_its_folder) {
   ASSERT_EQ(spec.added_tokens.size(), 4U);
   EXPECT_EQ(spec.added_tokens[2].content, "<|im_end|>");
   EXPECT_TRUE(spec.added_tokens[2].special);
-  EXPECT_EQ(spec.normalizer, NormalizerKind::none);
+  EXPECT_THAT(spec.normalizer, IsEmpty());
+  EXPECT_TRUE(spec.byte_level);
   ASSERT_EQ(spec.pre_tokenizer.size(), 1U);
   EXPECT_EQ(spec.pre_tokenizer[0].kind, PreTokenizerStep::Kind::byte_level);
   EXPECT_TRUE(spec.pre_tokenizer[0].use_regex);
@@ -260,7 +261,8 @@ TEST_F(TokenizerFileTest, reads_the_tiny_tokenizer_from_its_folder) {
 
 TEST_F(TokenizerFileTest, reads_published_styles) {
   const auto qwen = read_tokenizer(source_path("tests/data/goldens/tokenizers/qwen/tokenizer.json"));
-  EXPECT_EQ(qwen.normalizer, NormalizerKind::nfc);
+  ASSERT_EQ(qwen.normalizer.size(), 1U);
+  EXPECT_EQ(qwen.normalizer[0].kind, NormalizerStep::Kind::nfc);
   ASSERT_EQ(qwen.pre_tokenizer.size(), 2U);
   EXPECT_EQ(qwen.pre_tokenizer[0].kind, PreTokenizerStep::Kind::split);
   EXPECT_THAT(qwen.pre_tokenizer[0].pattern, HasSubstr(R"(\p{N}| ?[^\s\p{L}\p{N}]+)"));
@@ -269,6 +271,52 @@ TEST_F(TokenizerFileTest, reads_published_styles) {
   EXPECT_FALSE(qwen.added_tokens[3].special);
   const auto olmoe = read_tokenizer(source_path("tests/data/goldens/tokenizers/olmoe"));
   EXPECT_EQ(olmoe.merges.size(), 1241U);
+  const auto deepseek = read_tokenizer(source_path("tests/data/goldens/tokenizers/deepseek"));
+  ASSERT_EQ(deepseek.pre_tokenizer.size(), 6U);
+  EXPECT_EQ(deepseek.pre_tokenizer[4].pattern, R"(\p{N})") << "Digits, one by one";
+}
+
+TEST_F(TokenizerFileTest, reads_pieces_of_characters) {
+  const auto spec = read_tokenizer(source_path("tests/data/goldens/tokenizers/mixtral"));
+  EXPECT_FALSE(spec.byte_level);
+  EXPECT_TRUE(spec.byte_fallback);
+  EXPECT_TRUE(spec.fuse_unknown);
+  EXPECT_EQ(spec.unknown_token, 0);
+  ASSERT_EQ(spec.normalizer.size(), 2U);
+  EXPECT_EQ(spec.normalizer[0].kind, NormalizerStep::Kind::prepend);
+  EXPECT_EQ(spec.normalizer[0].replacement.to, "\u2581");
+  EXPECT_EQ(spec.normalizer[1].kind, NormalizerStep::Kind::replace);
+  EXPECT_EQ(spec.normalizer[1].replacement.from, " ");
+  EXPECT_THAT(spec.pre_tokenizer, IsEmpty());
+  ASSERT_EQ(spec.decoder.replacements.size(), 1U);
+  EXPECT_EQ(spec.decoder.replacements[0].from, "\u2581");
+  EXPECT_TRUE(spec.decoder.byte_fallback);
+  EXPECT_EQ(spec.decoder.num_leading_spaces, 1);
+}
+
+TEST_F(TokenizerFileTest, other_names_of_split) {
+  auto json = small();
+  json["pre_tokenizer"] = Json::parse(R"({"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": false},
+    {"type": "Digits", "individual_digits": true}, {"type": "Split", "pattern": {"String": "a.[\\"}, "behavior": "Isolated"},
+    {"type": "ByteLevel"}]})");
+  const auto steps = read(json).pre_tokenizer;
+  ASSERT_EQ(steps.size(), 4U);
+  EXPECT_EQ(steps[0].pattern, R"(\p{N}+)");
+  EXPECT_EQ(steps[1].pattern, R"(\p{N})");
+  EXPECT_EQ(steps[2].pattern, R"(a\.\[\\)");
+}
+
+TEST_F(TokenizerFileTest, metaspace_is_read_in_its_old_and_new_form) {
+  auto json = small();
+  json["decoder"] = {{"type", "Fuse"}};
+  json["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "\u2581"}, {"add_prefix_space", false}};
+  EXPECT_EQ(read(json).pre_tokenizer[0].prepend_scheme, PreTokenizerStep::PrependScheme::never);
+  EXPECT_TRUE(read(json).pre_tokenizer[0].cut_at_spaces);
+  json["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", "first"}, {"split", false}};
+  EXPECT_EQ(read(json).pre_tokenizer[0].prepend_scheme, PreTokenizerStep::PrependScheme::first);
+  EXPECT_FALSE(read(json).pre_tokenizer[0].cut_at_spaces);
+  json["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "\u2581"}};
+  EXPECT_EQ(read(json).pre_tokenizer[0].prepend_scheme, PreTokenizerStep::PrependScheme::always);
 }
 
 TEST_F(TokenizerFileTest, merges_may_be_pairs_or_strings) {
@@ -306,7 +354,7 @@ TEST_F(TokenizerFileTest, names_what_it_cannot_run) {
       {"/model/type", "Unigram", R"(key model.type is "Unigram" (this version of moebius runs only BPE))"},
       {"/model/byte_fallback", true, "key model.byte_fallback is true"},
       {"/model/dropout", 0.1, "key model.dropout is not 0"},
-      {"/model/unk_token", "<unk>", "key model.unk_token is set"},
+      {"/model/unk_token", "<unk>", R"(key model.unk_token is "<unk>" (this version of moebius runs only a piece of model.vocab))"},
       {"/model/end_of_word_suffix", "</w>", "key model.end_of_word_suffix is set"},
       {"/model/vocab", Json::array(), "key model.vocab is a list (it must be an object)"},
       {"/model/vocab/a", -1, R"(gives "a" the id -1)"},
@@ -319,18 +367,23 @@ TEST_F(TokenizerFileTest, names_what_it_cannot_run) {
       {"/model/merges", "a b", "key model.merges is a string (it must be a list)"},
       {"/normalizer", {{"type", "NFKC"}}, R"(key normalizer.type is "NFKC")"},
       {"/normalizer", {{"type", "Sequence"}, {"normalizers", {{{"type", "Lowercase"}}}}}, R"("Lowercase")"},
-      {"/pre_tokenizer", nullptr, "key pre_tokenizer is without ByteLevel"},
-      {"/pre_tokenizer", {{"type", "Metaspace"}}, R"(key pre_tokenizer.type is "Metaspace")"},
+      {"/pre_tokenizer", nullptr, R"(key decoder.type is "ByteLevel" (this version of moebius runs only ByteLevel where)"},
+      {"/pre_tokenizer", {{"type", "Whitespace"}}, R"(key pre_tokenizer.type is "Whitespace")"},
+      {"/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "_"}}, R"(key pre_tokenizer.replacement is "_")"},
+      {"/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", "last"}}, R"("last")"},
       {"/pre_tokenizer",
-       {{"type", "Split"}, {"pattern", {{"String", " "}}}, {"behavior", "Isolated"}},
-       "pattern.String"},
+       {{"type", "Sequence"}, {"pretokenizers", {{{"type", "ByteLevel"}}, {{"type", "Digits"}}}}},
+       "with ByteLevel before another step"},
+      {"/pre_tokenizer",
+       {{"type", "Sequence"}, {"pretokenizers", {{{"type", "Metaspace"}, {"replacement", "\u2581"}}, {{"type", "ByteLevel"}}}}},
+       "with Metaspace behind another step or before ByteLevel"},
       {"/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", " "}}}, {"behavior", "Removed"}}, R"("Removed")"},
       {"/pre_tokenizer",
        {{"type", "Split"}, {"pattern", {{"Regex", " "}}}, {"behavior", "Isolated"}, {"invert", true}},
        "invert is true"},
       {"/pre_tokenizer",
        {{"type", "Split"}, {"pattern", {{"Regex", " "}}}, {"behavior", "Isolated"}},
-       "without ByteLevel as its last step"},
+       R"(key decoder.type is "ByteLevel")"},
       {"/pre_tokenizer", sequence, "key pre_tokenizer.pretokenizers is missing"},
       {"/pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {sequence}}}, "a Sequence in a Sequence"},
       {"/post_processor", {{"type", "BertProcessing"}}, R"(key post_processor.type is "BertProcessing")"},
@@ -341,6 +394,7 @@ TEST_F(TokenizerFileTest, names_what_it_cannot_run) {
         {"special_tokens", Json::object()}},
        "key post_processor.special_tokens.x is missing"},
       {"/decoder", {{"type", "WordPiece"}}, R"(key decoder.type is "WordPiece")"},
+      {"/decoder", {{"type", "Sequence"}, {"decoders", {{{"type", "ByteLevel"}}, {{"type", "Fuse"}}}}}, "ByteLevel alone"},
       {"/added_tokens/0/id", -1, "key added_tokens[0].id is -1"},
       {"/added_tokens/0/content", "", "key added_tokens[0].content is empty"},
       {"/added_tokens/0", 3, "key added_tokens[0] is an integer"},

@@ -117,13 +117,68 @@ TEST(Bpe, scan_and_heap_equal_the_definition) {
       for (unsigned i = below(random, 70); i > 0; --i) piece += "abc"[below(random, 3)];
       const Tokens expected = plain_bpe(spec, piece);
       Tokens by_scan, by_heap;
-      bpe.encode_by_scan(piece, by_scan);
-      bpe.encode_by_heap(piece, by_heap);
+      bpe.append_symbols(piece, by_scan);
+      by_heap = by_scan;
+      by_scan.resize(bpe.merge_by_scan(by_scan));
+      by_heap.resize(bpe.merge_by_heap(by_heap));
       ASSERT_EQ(by_scan, expected) << "seed " << seed << " " << piece;
       ASSERT_EQ(by_heap, expected) << "seed " << seed << " " << piece;
       ASSERT_EQ(encode(bpe, piece), expected);
     }
   }
+}
+
+TEST(Bpe, pieces_of_characters) {
+  //                             0        1    2         3              4          5          6
+  TokenizerSpec spec = spec_of({"<unk>", "a", "\u65e5", "a\u65e5", "<0xC3>", "<0xA9>", "<0xC3><0xA9>"}, {{"a", "\u65e5"}});
+  spec.byte_level = false;
+  EXPECT_THAT(encode(Bpe(spec), "xa\u65e5\u00e9a"), ElementsAre(3, 1)) << "what is unknown vanishes";
+  spec.unknown_token = 0;
+  EXPECT_THAT(encode(Bpe(spec), "xya\u65e5x"), ElementsAre(0, 0, 3, 0));
+  spec.fuse_unknown = true;
+  EXPECT_THAT(encode(Bpe(spec), "xya\u65e5xy"), ElementsAre(0, 3, 0));
+  spec.byte_fallback = true;
+  EXPECT_THAT(encode(Bpe(spec), "a\u00e9x"), ElementsAre(1, 4, 5, 0)) << "no bytes for x";
+  spec.merges.emplace_back("<0xC3>", "<0xA9>");
+  EXPECT_THAT(encode(Bpe(spec), "a\u00e9"), ElementsAre(1, 6)) << "bytes merge by their names";
+}
+
+TEST(Bpe, a_long_piece_is_cut_only_where_no_merge_joins) {
+  for (unsigned seed = 1; seed <= 60; ++seed) {
+    std::mt19937 random(seed);
+    TokenizerSpec spec = random_spec(random);
+    spec.merges.resize(spec.merges.size() / 3);  // few seams, so that there are cuts
+    for (const bool byte_level : {true, false}) {
+      spec.byte_level = byte_level;
+      const Bpe bpe(spec);
+      std::string piece;
+      for (int i = 0; i < 300; ++i) piece += "abc"[below(random, 3)];
+      Tokens whole;
+      bpe.append_symbols(piece, whole);
+      whole.resize(bpe.merge_by_heap(whole));
+      ASSERT_EQ(encode(bpe, piece), whole) << "seed " << seed << " " << piece;
+    }
+  }
+}
+
+TEST(Bpe, seams_are_the_borders_inside_merges) {
+  //                             0    1    2         3      4     5           6
+  TokenizerSpec spec = spec_of({"a", "b", "\u2581", "ab", "\u2581ab", "<0x0A>", "\u2581ab<0x0A>"},
+                               {{"a", "b"}, {"\u2581", "ab"}, {"\u2581ab", "<0x0A>"}});
+  spec.byte_level = false;
+  spec.byte_fallback = true;
+  const Bpe bpe(spec);
+  for (const auto& [left, right] : {std::pair{0, 1}, {2, 0}, {1, 5}}) EXPECT_TRUE(bpe.may_join(left, right)) << left << " " << right;
+  for (const auto& [left, right] : {std::pair{1, 0}, {1, 2}, {0, 2}, {2, 1}, {5, 2}, {5, 0}}) {
+    EXPECT_FALSE(bpe.may_join(left, right)) << left << " " << right;
+  }
+  std::string words;
+  Tokens expected;
+  for (int i = 0; i < 20; ++i) {
+    words += "\u2581ab\n";
+    expected.push_back(6);
+  }
+  EXPECT_EQ(encode(bpe, words), expected);
 }
 
 TEST(MergeTable, finds_what_was_inserted_and_nothing_else) {

@@ -128,15 +128,16 @@ TEST(Gpt2Splitter, equals_the_pattern_on_random_text) {
   }
 }
 
-Pieces pre_tokenized(const PreTokenizer& pre_tokenizer, std::string_view text) {
+Pieces pre_tokenized(const PreTokenizer& pre_tokenizer, std::string_view text, TextPlace place = TextPlace::at_start) {
   Pieces pieces;
   PreTokenizer::Run run(pre_tokenizer);
-  run.split(text, [&](std::string_view piece) { pieces.emplace_back(piece); });
+  run.split(text, place, [&](std::string_view piece) { pieces.emplace_back(piece); });
   return pieces;
 }
 
 constexpr auto split = PreTokenizerStep::Kind::split;
 constexpr auto byte_level = PreTokenizerStep::Kind::byte_level;
+constexpr auto metaspace = PreTokenizerStep::Kind::metaspace;
 
 TEST(PreTokenizer, steps_work_on_the_pieces_of_the_steps_before) {
   const PreTokenizer chain({{.kind = split, .pattern = "[\\r\\n]"},
@@ -148,11 +149,27 @@ TEST(PreTokenizer, steps_work_on_the_pieces_of_the_steps_before) {
   EXPECT_THAT(pre_tokenized(spaced, ""), ElementsAre());
 }
 
-TEST(PreTokenizer, byte_level_must_be_the_last_step_and_only_that) {
-  EXPECT_THROW(PreTokenizer({}), Failure);
-  EXPECT_THROW(PreTokenizer({{.kind = split, .pattern = "a"}}), Failure);
+TEST(PreTokenizer, metaspace) {
+  using Prepend = PreTokenizerStep::PrependScheme;
+  const auto with = [](Prepend scheme, bool cut) {
+    return PreTokenizer({{.kind = metaspace, .pattern = "", .prepend_scheme = scheme, .cut_at_spaces = cut}});
+  };
+  EXPECT_THAT(pre_tokenized(with(Prepend::always, true), "a  b "), ElementsAre("\u2581a", "\u2581", "\u2581b", "\u2581"));
+  EXPECT_THAT(pre_tokenized(with(Prepend::always, false), "a b"), ElementsAre("\u2581a\u2581b"));
+  EXPECT_THAT(pre_tokenized(with(Prepend::always, true), " a"), ElementsAre("\u2581a")) << "it has one already";
+  EXPECT_THAT(pre_tokenized(with(Prepend::always, true), "a", TextPlace::inside), ElementsAre("\u2581a"));
+  EXPECT_THAT(pre_tokenized(with(Prepend::first, true), "a b"), ElementsAre("\u2581a", "\u2581b"));
+  EXPECT_THAT(pre_tokenized(with(Prepend::first, true), "a b", TextPlace::inside), ElementsAre("a", "\u2581b"));
+  EXPECT_THAT(pre_tokenized(with(Prepend::never, true), "a b"), ElementsAre("a", "\u2581b"));
+  const PreTokenizer then_split({{.kind = metaspace, .pattern = ""}, {.kind = split, .pattern = "[0-9]"}});
+  EXPECT_THAT(pre_tokenized(then_split, "a1 2b"), ElementsAre("\u2581a", "1", "\u2581", "2", "b"));
+}
+
+TEST(PreTokenizer, steps_in_another_order_are_refused) {
   EXPECT_THROW(PreTokenizer({{.kind = byte_level, .pattern = ""}, {.kind = split, .pattern = "a"}}), Failure);
   EXPECT_THROW(PreTokenizer({{.kind = byte_level, .pattern = ""}, {.kind = byte_level, .pattern = ""}}), Failure);
+  EXPECT_THROW(PreTokenizer({{.kind = split, .pattern = "a"}, {.kind = metaspace, .pattern = ""}}), Failure);
+  EXPECT_THROW(PreTokenizer({{.kind = metaspace, .pattern = ""}, {.kind = byte_level, .pattern = ""}}), Failure);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -34,25 +35,24 @@ Json read_json(const std::string& path) {
 }
 
 std::string stream_decoded(const Tokenizer& tokenizer, const Tokens& tokens, SkipSpecial skip) {
-  StreamDecoder decoder(tokenizer, skip);
+  StreamDecoder decoder;
   std::string text;
-  for (const TokenId token : tokens) {
-    text += decoder.push(token);
-    EXPECT_LE(decoder.pending().size(), 3U);
-  }
-  return text + decoder.finish();
+  for (const TokenId token : tokens) text += decoder.push(tokenizer, token, skip);
+  return text + decoder.finish(tokenizer);
 }
 
-std::size_t check_rows(const Tokenizer& tokenizer, const Json& rows) {
+/// `decoded` of a row belongs to its ids of that name.
+std::size_t check_rows(const Tokenizer& tokenizer, const Json& rows, const char* decoded_ids = "ids") {
   for (const Json& row : rows) {
     const auto text = row.at("text").get<std::string>();
     const auto ids = row.at("ids").get<Tokens>();
+    const auto decoded = row.at(decoded_ids).get<Tokens>();
     SCOPED_TRACE(row.at("text").dump());
     EXPECT_EQ(tokenizer.encode(text, AddSpecial::yes), ids);
     EXPECT_EQ(tokenizer.encode(text, AddSpecial::no), row.at("ids_without_special").get<Tokens>());
-    EXPECT_EQ(tokenizer.decode(ids, SkipSpecial::no), row.at("decoded").get<std::string>());
+    EXPECT_EQ(tokenizer.decode(decoded, SkipSpecial::no), row.at("decoded").get<std::string>());
     EXPECT_EQ(tokenizer.decode(ids, SkipSpecial::yes), row.at("decoded_skip_special").get<std::string>());
-    EXPECT_EQ(stream_decoded(tokenizer, ids, SkipSpecial::no), row.at("decoded").get<std::string>());
+    EXPECT_EQ(stream_decoded(tokenizer, decoded, SkipSpecial::no), row.at("decoded").get<std::string>());
     EXPECT_EQ(stream_decoded(tokenizer, ids, SkipSpecial::yes), row.at("decoded_skip_special").get<std::string>());
   }
   return rows.size();
@@ -69,7 +69,7 @@ void apply(const Json& options, TokenizerSpec& spec) {
                                  .normalized = token.at("normalized"),
                                  .special = token.at("special")});
   }
-  if (options.contains("normalizer")) spec.normalizer = NormalizerKind::nfc;
+  if (options.contains("normalizer")) spec.normalizer = {{}};
   if (options.contains("split")) {
     spec.pre_tokenizer = {{.kind = PreTokenizerStep::Kind::split, .pattern = options.at("split")},
                           {.kind = PreTokenizerStep::Kind::byte_level, .pattern = "", .use_regex = false}};
@@ -86,10 +86,10 @@ void apply(const Json& options, TokenizerSpec& spec) {
 }
 
 TEST(TokenizerGolden, published_styles) {
-  for (const std::string& style : {std::string("qwen"), std::string("olmoe")}) {
+  for (const std::string style : {"qwen", "olmoe", "llama3", "mixtral", "deepseek"}) {
     SCOPED_TRACE(style);
     const Tokenizer tokenizer(io::read_tokenizer(styles_dir + "/" + style));
-    EXPECT_GT(check_rows(tokenizer, read_json(styles_dir + "/" + style + "/golden.json")), 30U);
+    EXPECT_GT(check_rows(tokenizer, read_json(styles_dir + "/" + style + "/golden.json"), "ids_without_special"), 37U);
   }
 }
 
@@ -109,6 +109,30 @@ TEST(TokenizerGolden, options) {
     num_rows += check_rows(Tokenizer(spec), group.at("rows"));
   }
   EXPECT_GT(num_rows, 150U);
+}
+
+/// Files of published styles with parts replaced, through the reader.
+TEST(TokenizerGolden, variants) {
+  std::size_t num_rows = 0, num_decoded = 0;
+  const std::string dir = ::testing::TempDir() + "tokenizer_variants";
+  std::filesystem::create_directories(dir);
+  for (const Json& group : read_json(source + "/tests/data/tokenizer_variants_golden.json")) {
+    SCOPED_TRACE(group.at("base").get<std::string>() + ", " + group.at("name").get<std::string>());
+    Json file = read_json(styles_dir + "/" + group.at("base").get<std::string>() + "/tokenizer.json");
+    file.merge_patch(group.at("patch"));
+    std::ofstream(dir + "/tokenizer.json") << file;
+    const Tokenizer tokenizer(io::read_tokenizer(dir));
+    num_rows += check_rows(tokenizer, group.at("rows"));
+    for (const Json& row : group.at("decoded")) {
+      SCOPED_TRACE(row.dump());
+      const auto ids = row.at("ids").get<Tokens>();
+      EXPECT_EQ(tokenizer.decode(ids, SkipSpecial::no), row.at("decoded").get<std::string>());
+      EXPECT_EQ(stream_decoded(tokenizer, ids, SkipSpecial::yes), row.at("decoded_skip_special").get<std::string>());
+      ++num_decoded;
+    }
+  }
+  EXPECT_GE(num_rows, 280U);
+  EXPECT_GE(num_decoded, 400U);
 }
 
 /// Text of mixed scripts with rare characters, valid UTF-8, from a seed.
@@ -131,7 +155,7 @@ std::string random_text(std::mt19937& random) {
 
 TEST(Tokenizer, valid_text_comes_back_byte_by_byte) {
   TokenizerSpec split = io::read_tokenizer(styles_dir + "/qwen");
-  split.normalizer = NormalizerKind::none;
+  split.normalizer.clear();
   for (const TokenizerSpec& spec : {io::read_tokenizer(tiny_dir), split}) {
     const Tokenizer tokenizer(spec);
     for (unsigned seed = 1; seed <= 3000; ++seed) {
@@ -192,6 +216,8 @@ TEST(Tokenizer, a_long_line_takes_bounded_time) {
   while (cjk.size() < size) cjk += "\u65e5\u672c\u8a9e";
   const Tokenizer scanned(io::read_tokenizer(tiny_dir));
   for (const std::string& line : {std::string(size, ' '), std::string(size, '<'), words, cjk}) check(scanned, line);
+  const Tokenizer whole(io::read_tokenizer(styles_dir + "/mixtral"));  // one piece, without a pre-tokenizer
+  for (const std::string& line : {std::string(size, ' '), std::string(size, 'e'), words, cjk}) check(whole, line);
   const Tokenizer by_regex(io::read_tokenizer(styles_dir + "/qwen"));
   for (const std::string& line : {std::string(size, 'a'), std::string(size, ' ') + "x", std::string(size, '\n')}) check(by_regex, line);
 }
@@ -215,14 +241,32 @@ TEST(StreamDecoder, gives_a_character_when_its_last_byte_is_there) {
   const Tokenizer tokenizer(io::read_tokenizer(tiny_dir));
   const Tokens tokens = tokenizer.encode("\U0001f389", AddSpecial::no);
   ASSERT_EQ(tokens.size(), 4U) << "this test wants a character of several tokens";
-  StreamDecoder decoder(tokenizer, SkipSpecial::yes);
-  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(decoder.push(tokens[i]), "");
-  EXPECT_EQ(decoder.push(0), "") << "a special token is left out";
-  EXPECT_EQ(decoder.pending(), "\xf0\x9f\x8e");
-  EXPECT_EQ(decoder.push(tokens[3]), "\U0001f389");
-  EXPECT_EQ(decoder.push(tokens[0]), "");
-  EXPECT_EQ(decoder.finish(), "\ufffd");
-  EXPECT_EQ(decoder.finish(), "");
+  StreamDecoder decoder;
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(decoder.push(tokenizer, tokens[i], SkipSpecial::yes), "");
+  EXPECT_EQ(decoder.push(tokenizer, 0, SkipSpecial::yes), "") << "a special token is left out";
+  EXPECT_EQ(decoder.pending(tokenizer), "") << "three bytes are no character";
+  EXPECT_EQ(decoder.push(tokenizer, tokens[3], SkipSpecial::yes), "\U0001f389");
+  EXPECT_EQ(decoder.push(tokenizer, tokens[0], SkipSpecial::yes), "");
+  EXPECT_EQ(decoder.finish(tokenizer), "\ufffd");
+  EXPECT_EQ(decoder.finish(tokenizer), "");
+}
+
+TEST(StreamDecoder, bytes_of_the_fallback_wait_for_the_end_of_their_run) {
+  const Tokenizer tokenizer(io::read_tokenizer(styles_dir + "/mixtral"));
+  const Tokens euro = {3 + 0xe2, 3 + 0x82, 3 + 0xac};  // "<0x00>" has id 3
+  const Tokens word = tokenizer.encode("a", AddSpecial::no);
+  ASSERT_EQ(tokenizer.token_bytes(word[0]), " a");
+  StreamDecoder decoder;
+  for (const TokenId token : euro) EXPECT_EQ(decoder.push(tokenizer, token, SkipSpecial::yes), "");
+  EXPECT_EQ(decoder.pending(tokenizer), "\u20ac") << "the text, should nothing come behind it";
+  EXPECT_EQ(decoder.push(tokenizer, word[0], SkipSpecial::yes), "\u20ac a");
+  EXPECT_EQ(decoder.pending(tokenizer), "");
+  decoder = {};
+  for (const TokenId token : {euro[0], euro[1]}) EXPECT_EQ(decoder.push(tokenizer, token, SkipSpecial::yes), "");
+  EXPECT_EQ(decoder.pending(tokenizer), "");
+  EXPECT_EQ(decoder.push(tokenizer, word[0], SkipSpecial::yes), "\ufffd\ufffd a") << "one for each byte";
+  EXPECT_EQ(decoder.finish(tokenizer), "");
+  EXPECT_EQ(decoder.push(tokenizer, word[0], SkipSpecial::yes), "a") << "a new text loses its first space";
 }
 
 TEST(Tokenizer, the_vocabulary_decides_about_the_id_of_an_added_token) {
@@ -244,6 +288,9 @@ TEST(Tokenizer, refuses_a_spec_that_does_not_fit_together) {
   EXPECT_THROW(Tokenizer{spec}, Failure);
   spec = good;
   spec.pre_tokenizer.clear();
+  EXPECT_THROW(Tokenizer{spec}, Failure);
+  spec = good;
+  spec.byte_level = false;
   EXPECT_THROW(Tokenizer{spec}, Failure);
   spec = good;
   spec.merges.emplace_back("no such", "piece");

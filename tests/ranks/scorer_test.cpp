@@ -16,9 +16,17 @@ const model::Tokenizer& tokenizer() {
   return instance;
 }
 
+/// Pieces are characters, with bytes to fall back on.
+const model::Tokenizer& character_tokenizer() {
+  static const model::Tokenizer instance(
+      io::read_tokenizer(std::string(MOEBIUS_SOURCE_DIR) + "/tests/data/goldens/tokenizers/mixtral"));
+  return instance;
+}
+
 /// A prompt of two tokens with one generation branch, driven by logits that make one token certain.
 class GenerationTest : public ::testing::Test {
  protected:
+  explicit GenerationTest(const model::Tokenizer& used = tokenizer()) : scorer(used, {0, 2}, 1) {}
   void start(std::vector<std::string> stop, int max_tokens) {
     request.plan.sampling = {.max_tokens = max_tokens, .num_logprobs = 1, .stop = std::move(stop)};
     Row row{.custom_id = "x"};
@@ -58,7 +66,7 @@ class GenerationTest : public ::testing::Test {
   }
   Row finished() { return scorer.finish(request).front(); }
 
-  Scorer scorer{tokenizer(), {0, 2}, 1};
+  Scorer scorer;
   ActiveRequest request;
   Tree tree;
   Sequence root, branch;
@@ -105,6 +113,32 @@ TEST_F(GenerationTest, LengthEndsAndSumsAreInOrder) {
   double sum = 0;
   for (const float logprob : row.token_logprobs) sum += static_cast<double>(logprob);
   EXPECT_EQ(row.sum_logprob, sum);
+}
+
+class CharacterGenerationTest : public GenerationTest {
+ protected:
+  CharacterGenerationTest() : GenerationTest(character_tokenizer()) {}
+};
+
+TEST_F(CharacterGenerationTest, TextIsWhatTheTokenizerDecodes) {
+  auto tokens = character_tokenizer().encode("The \u65e5\u672c and \U0001f389", model::AddSpecial::no);
+  tokens.pop_back();  // the last character is not complete
+  start({}, static_cast<int>(tokens.size()));
+  generate(tokens);
+  const Row row = finished();
+  EXPECT_EQ(row.text, character_tokenizer().decode(tokens, model::SkipSpecial::yes));
+  EXPECT_EQ(row.text, "The \u65e5\u672c and \ufffd\ufffd\ufffd");
+  EXPECT_EQ(row.num_bytes, static_cast<std::int64_t>(row.text.size()));
+}
+
+TEST_F(CharacterGenerationTest, AStopStringOfFallbackBytesEndsAtItsLastByte) {
+  const auto tokens = character_tokenizer().encode("It is \U0001f389 more", model::AddSpecial::no);
+  start({"\U0001f389"}, 50);
+  const int drawn = generate(tokens);
+  const Row row = finished();
+  EXPECT_EQ(row.text, "It is ");
+  EXPECT_EQ(row.finish_reason, FinishReason::stop);
+  EXPECT_EQ(character_tokenizer().token_bytes(tokens[static_cast<std::size_t>(drawn) - 1]), "\x89");
 }
 
 TEST(Scorer, KnownTokensAreGatheredAndGreedinessIsNoticed) {
