@@ -103,10 +103,15 @@ void Session::find_nodes() {
   }
 }
 
-RoleCommunicators Session::split(Role role) {
+void RoleCommunicators::free() {
+  if (attention != nullptr) attention->free();
+  if (expert != nullptr) expert->free();
+}
+
+RoleCommunicators Session::split(Roles roles) {
   RoleCommunicators result;
-  result.attention = split_members(*world_, role != Role::expert);
-  result.expert = split_members(*world_, role != Role::attention);
+  result.attention = split_members(*world_, has_attention(roles));
+  result.expert = split_members(*world_, has_experts(roles));
   return result;
 }
 

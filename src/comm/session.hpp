@@ -12,17 +12,17 @@
 #include <vector>
 
 #include "base/failure.hpp"
+#include "base/roles.hpp"
 #include "comm/communicator.hpp"
 
 namespace moebius::comm {
-
-/// What a rank does; `both` is a colocated rank.
-enum class Role : std::uint8_t { attention, expert, both };
 
 /// The attention and the expert communicator; a rank is in one of them, or in both.
 struct RoleCommunicators {
   std::unique_ptr<Communicator> attention;  ///< null where this rank is none
   std::unique_ptr<Communicator> expert;
+  /// Collective; before Session::finalize().
+  void free();
 };
 
 class Session {
@@ -56,8 +56,8 @@ class Session {
     return world_->gather_to_root(bytes);
   }
   int agree_max(int value) { return world_->agree_max(value); }
-  /// The communicators of the roles, ranks in world order. Give them back by free() before finalize().
-  RoleCommunicators split(Role role);
+  /// The communicators of the roles, ranks in world order.
+  RoleCommunicators split(Roles roles);
 
   [[nodiscard]] Communicator& world() { return *world_; }
   /// The ranks that really share memory with this one, whatever MOEBIUS_RANKS_PER_NODE says.

@@ -46,12 +46,12 @@ void keep_sample(Lines& lines, std::int64_t num_requests, std::uint64_t seed) {
   lines = std::move(kept);
 }
 
-/// Rank 0 has looked through the input once; the others get its index.
-void share_lines(comm::Session& session, Lines& lines) {
+/// Rank 0, an attention rank in every layout, has looked through the input once; the others get its index.
+void share_lines(comm::Communicator& attention, Lines& lines) {
   static_assert(std::is_trivially_copyable_v<io::RequestFile::Line>);
   const auto view = std::as_bytes(std::span(lines));
   std::vector<std::byte> bytes(view.begin(), view.end());
-  session.broadcast(bytes);
+  attention.broadcast(bytes);
   lines.resize(bytes.size() / sizeof(io::RequestFile::Line));
   std::memcpy(lines.data(), bytes.data(), bytes.size());
 }
@@ -95,8 +95,11 @@ JobSetup set_up_job(comm::Session& session, const Job& job, const RunOptions& op
     setup.tokenizer = std::make_unique<model::Tokenizer>(io::read_tokenizer(model_dir));
     if (session.rank() != RankId(0)) setup.requests = io::RequestFile::open(job.input.path);
   });
-  share_lines(session, setup.lines);
-  setup.claims = plan_claims(setup.lines, static_cast<int>(setup.layout.attention_ranks.size()), options);
+  setup.communicators = session.split(setup.roles);
+  if (has_attention(setup.roles)) {
+    share_lines(*setup.communicators.attention, setup.lines);
+    setup.claims = plan_claims(setup.lines, static_cast<int>(setup.layout.attention_ranks.size()), options);
+  }
   std::vector<int> experts_per_layer;
   for (int layer = 0; layer < setup.config.num_layers; ++layer) {
     experts_per_layer.push_back(setup.config.is_moe(LayerId(layer)) ? setup.config.num_experts : 0);

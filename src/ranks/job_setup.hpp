@@ -24,18 +24,19 @@ namespace moebius::ranks {
 struct JobSetup {
   policy::RankLayout layout;
   Roles roles = Roles::both;
+  comm::RoleCommunicators communicators;
   ModelConfig config;
   std::optional<io::Checkpoint> checkpoint;
   TensorLookup tensors;                              ///< of the checkpoint
   std::unique_ptr<model::Tokenizer> tokenizer;       ///< attention roles only
   std::uint64_t tokenizer_hash = 0;                  ///< rank 0 only
   std::optional<io::RequestFile> requests;           ///< attention roles only
-  std::vector<io::RequestFile::Line> lines;          ///< of the requests to run, on every attention rank
-  std::unique_ptr<policy::ClaimPlan> claims;
+  std::vector<io::RequestFile::Line> lines;          ///< of the requests to run; attention roles only
+  std::unique_ptr<policy::ClaimPlan> claims;         ///< attention roles only
   std::unique_ptr<policy::ExpertPlacement> placement;
 };
 
-/// Collective; throws AgreedFailure. Reads only, writes nothing.
+/// Collective; throws AgreedFailure. Reads only, writes nothing. The communicators are the caller's to free.
 JobSetup set_up_job(comm::Session& session, const Job& job, const RunOptions& options);
 
 }  // namespace moebius::ranks

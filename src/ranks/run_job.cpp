@@ -229,6 +229,7 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   for (std::size_t i = 0; i < num_phases; ++i) mine.phases[i] = clock.total(static_cast<Phase>(i));
   const JobOutcome outcome = wind_up(session, setup, resolved, options, mine, start_utc);
   window.close();
+  setup.communicators.free();
   return outcome;
 }
 

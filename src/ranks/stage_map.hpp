@@ -7,15 +7,9 @@
 #include <vector>
 
 #include "base/ids.hpp"
+#include "base/roles.hpp"
 
 namespace moebius::ranks {
-
-enum class Roles : std::uint8_t { attention, expert, both };
-constexpr bool has_attention(Roles roles) { return roles != Roles::expert; }
-constexpr bool has_experts(Roles roles) { return roles != Roles::attention; }
-constexpr const char* to_string(Roles roles) {
-  return roles == Roles::both ? "colocated" : roles == Roles::attention ? "attention" : "expert";
-}
 
 class StageMap {
  public:

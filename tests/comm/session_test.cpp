@@ -53,20 +53,19 @@ TEST(Session, SplitGivesEachRoleItsRanksInWorldOrder) {
   const int ranks = session.num_ranks(), me = session.rank().value;
   const int attention_ranks = (ranks + 1) / 2;
   const bool is_attention = me < attention_ranks;
-  auto groups = session.split(is_attention ? Role::attention : Role::expert);
+  auto groups = session.split(is_attention ? Roles::attention : Roles::expert);
   EXPECT_EQ(groups.attention != nullptr, is_attention);
   EXPECT_EQ(groups.expert != nullptr, !is_attention);
   auto& mine = is_attention ? *groups.attention : *groups.expert;
   EXPECT_EQ(mine.num_ranks(), is_attention ? attention_ranks : ranks - attention_ranks);
   EXPECT_EQ(mine.rank().value, is_attention ? me : me - attention_ranks);
   EXPECT_EQ(mine.agree_max(me), is_attention ? attention_ranks - 1 : ranks - 1);
-  mine.free();
+  groups.free();
 
-  auto both = session.split(Role::both);
+  auto both = session.split(Roles::both);
   EXPECT_EQ(both.attention->num_ranks(), ranks);
   EXPECT_EQ(both.expert->rank().value, me);
-  both.attention->free();
-  both.expert->free();
+  both.free();
   session.finalize();
 }
 
