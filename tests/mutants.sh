@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Breaks the program on purpose, one rule at a time, in a copy of the tree, and expects a test to notice.
+# For people, not for CI: each mutant is built and tested, about half a minute each.
+#   tests/mutants.sh [NAME...]        default: all; prints a line each, exit code 1 if one survived
+set -eu
+top=$(cd "$(dirname "$0")/.." && pwd)
+. "$top/jobs/mpi_env.sh"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# name | file | sed expression that breaks it | test (regular expression of ctest) that has to fail
+mutants='
+collective_on_path     | src/comm/window.cpp           | s/^std::int64_t Window::fetch_add(.*{$/&\n  mpi_check(MPI_Barrier(MPI_COMM_SELF));/ | ^mpi_calls_test_2
+two_sided_on_path      | src/comm/window.cpp           | s/^std::int64_t Window::fetch_add(.*{$/&\n  int i = 0, o = 0; mpi_check(MPI_Sendrecv(\&i, 1, MPI_INT, 0, 7, \&o, 1, MPI_INT, 0, 7, MPI_COMM_SELF, MPI_STATUS_IGNORE));/ | ^mpi_calls_test_2
+no_progress_call       | src/ranks/event_loop.cpp      | s/^  parts_.transport.progress();$// | ^event_loop_test
+watchdog_sleeps        | src/ranks/heartbeat.cpp       | s/^  check_for_stall(status, now);$// | ^watchdog$
+watchdog_code          | src/ranks/heartbeat.cpp       | s/ExitCode::watchdog/ExitCode::internal_error/ | ^watchdog$
+watchdog_no_table      | src/ranks/heartbeat.cpp       | s/waits for/looks at/ | ^watchdog$
+everybody_speaks       | src/ranks/agreement.cpp       | s/speaker == session.rank().value ? message : std::string()/message/ | ^bad_input$
+wrong_exit_code        | src/ranks/agreement.cpp       | s/static_cast<ExitCode>(worst), /ExitCode::internal_error, / | ^bad_input$
+bad_row_is_done        | src/base/names.cpp            | s/"bad_utf8"/"fine"/ | ^bad_input$
+strict_is_ignored      | src/app/run_command.cpp       | s/ExitCode::rows_failed/ExitCode::done/ | ^bad_input$
+overwrites_results     | src/io/output_directory.cpp   | s/on_existing == OnExisting::refuse/false/ | ^bad_input$
+checksum_is_ignored    | src/io/results_verify.cpp     | s/file_checksum(directory_ \/ name) != /file_checksum(directory_ \/ name) == / | ^bad_input$
+sampling_sees_rank     | src/ranks/scorer.cpp          | s/next_position = sequence.first_position/next_position = (getenv("OMPI_COMM_WORLD_RANK")[0] \& 1) + sequence.first_position/ | ^invariance_fp32$
+batch_in_norm          | src/model/attention_stack.cpp | s/static_cast<float>(config_.rms_norm_eps), num_rows,$/static_cast<float>(config_.rms_norm_eps) * (1.0F + 0.1F * static_cast<float>(rows.size())), num_rows,/ | ^invariance_fp32$
+expert_sees_batch      | src/model/expert_stack.cpp    | s/^  kernels::expert_ffn(.*$/&\n  if (num_rows > 3) outputs[0] *= 1.0001F;/ | ^invariance_bf16$
+segment_sees_neighbour | src/ranks/attention_side.cpp  | s/batch_positions_.push_back(next.first_position() + i)/batch_positions_.push_back(next.first_position() + i + (next.num_tokens() == 5 ? 1 : 0))/ | ^invariance_fp32$
+lost_output            | src/ranks/attention_side.cpp  | s/counters_.outputs_received += header.num_rows;/counters_.outputs_received += header.num_rows > 8 ? 8 : header.num_rows;/ | ^invariance_fp32$
+log_prob_off           | src/ranks/scorer.cpp          | s/= reader_.log_prob(token);/= reader_.log_prob(token) + 0.002F;/ | ^reference$
+'
+
+cp -r "$top/CMakeLists.txt" "$top/CMakePresets.json" "$top/cmake" "$top/src" "$top/kernels" "$top/tests" "$top/inputs" "$top/jobs" "$work/"
+cd "$work"
+cmake --preset release >/dev/null
+build() { cmake --build --preset release --target moebius mpi_calls_test event_loop_test reference_check >build.log 2>&1 </dev/null; }
+build || { tail -20 build.log; exit 2; }
+survived=0 run=0
+while IFS='|' read -r name file expression test; do
+  name=$(echo $name) file=$(echo $file) test=$(echo $test)
+  [ -n "$name" ] || continue
+  [ $# -eq 0 ] || [[ " $* " == *" $name "* ]] || continue
+  run=$((run + 1))
+  cp -p "$file" original
+  sed -i "$(sed 's/^ *//; s/ *$//' <<<"$expression")" "$file"
+  if cmp -s original "$file"; then echo "$name: does not apply any more"; survived=$((survived + 1)); continue; fi
+  if ! build; then
+    echo "$name: does not compile"; tail -5 build.log; survived=$((survived + 1))
+  elif ctest --preset release -R "$test" >test.log 2>&1 </dev/null; then
+    echo "$name: SURVIVED $test"; survived=$((survived + 1))
+  else
+    echo "$name: noticed by $test"
+  fi
+  cp original "$file"
+done <<<"$mutants"
+echo "$run mutants, $survived not noticed"
+[ $survived -eq 0 ]
