@@ -54,6 +54,9 @@ class PackedMatrix {
   const std::byte* memory_ = nullptr;  // [num_panels, num_in, 32] elements
 };
 
+/// The weights of one output: row row_idx of what was packed, as rounded to the matrix's type. // [num_in]
+void unpack_row(const PackedMatrix& w, int row_idx, std::span<float> row);
+
 /// y = x * w^T, accumulated in fp32. x: [num_rows, w.num_in()] in w's type. y: [num_rows, w.num_out()]
 /// with y_stride floats from row to row. y must not overlap x. Uses scratch of the calling thread that
 /// grows to the largest call and stays.

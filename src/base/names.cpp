@@ -3,7 +3,6 @@
 #include "base/job.hpp"
 #include "base/model_config.hpp"
 #include "base/request.hpp"
-#include "base/tensor.hpp"
 
 namespace moebius {
 
@@ -54,20 +53,6 @@ const char* to_string(ProgressKind kind) {
     case ProgressKind::off: return "off";
   }
   return "?";
-}
-
-std::size_t dtype_bytes(DType dtype) {
-  switch (dtype) {
-    case DType::f32:
-    case DType::i32: return 4;
-    case DType::f16:
-    case DType::bf16: return 2;
-    case DType::i64: return 8;
-    case DType::f8_e4m3:
-    case DType::u8: return 1;
-    case DType::other: return 0;
-  }
-  return 0;
 }
 
 }  // namespace moebius

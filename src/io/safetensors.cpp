@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/safetensors.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <map>
 #include <utility>
 
+#include "base/check.hpp"
 #include "base/failure.hpp"
 #include "base/hash.hpp"
 #include "io/input_file.hpp"
@@ -21,41 +20,26 @@ namespace {
 
 constexpr std::int64_t max_index_bytes = 100'000'000;
 
-/// A file's bytes in memory, read-only; unmapped when it goes.
-class Mapping {
- public:
-  explicit Mapping(const InputFile& file) {
-    const auto size = static_cast<std::size_t>(file.num_bytes());
-    if (size == 0) return;  // mmap refuses an empty range; an empty span says the same
-    void* address = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.descriptor(), 0);
-    if (address == MAP_FAILED) {
-      throw Failure{ExitCode::unreadable_input,
-                    fmt::format("cannot map {} into memory ({}) check the address space limit", file.path().string(),
-                                std::strerror(errno))};
-    }
-    bytes_ = {static_cast<const std::byte*>(address), size};
-  }
-  Mapping(Mapping&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
-  Mapping& operator=(Mapping&&) = delete;
-  ~Mapping() {
-    if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
-  }
-  [[nodiscard]] std::span<const std::byte> bytes() const { return bytes_; }
-
- private:
-  std::span<const std::byte> bytes_;
-};
-
 struct Shard {
-  std::string file;
-  Mapping mapping;
+  InputFile file;
   SafetensorsHeader header;
 };
 
+std::vector<std::byte> read_range(const InputFile& file, std::int64_t begin, std::int64_t end) {
+  std::vector<std::byte> bytes(static_cast<std::size_t>(end - begin));
+  file.read(begin, {reinterpret_cast<char*>(bytes.data()), bytes.size()});
+  return bytes;
+}
+
 Shard open_shard(const std::filesystem::path& path) {
-  Mapping mapping(InputFile::open(path));
-  auto header = parse_safetensors_header(mapping.bytes(), path.string());
-  return {path.string(), std::move(mapping), std::move(header)};
+  auto file = InputFile::open(path);
+  const auto first = read_range(file, 0, std::min<std::int64_t>(file.num_bytes(), length_field_bytes));
+  const auto length = parse_header_length(first, file.num_bytes(), path.string());
+  const auto bytes = read_range(file, 0, static_cast<std::int64_t>(length_field_bytes) + length);
+  auto header = parse_safetensors_header(bytes, file.num_bytes(), path.string());
+  // A hint only: readers go through tensors in large pieces, from begin to end.
+  ::posix_fadvise(file.descriptor(), 0, 0, POSIX_FADV_SEQUENTIAL);
+  return {std::move(file), std::move(header)};
 }
 
 /// Tensor name -> shard file name, as published. File names must be plain: an index is data from
@@ -91,19 +75,33 @@ struct Checkpoint::Files {
     std::size_t shard_idx, tensor_idx;
   };
   std::map<std::string, Place, std::less<>> places;
+  ReadCounters counters;
 
   [[nodiscard]] const HeaderTensor& tensor(Place place) const {
     return shards[place.shard_idx].header.tensors[place.tensor_idx];
   }
-  [[nodiscard]] std::optional<TensorRef> find(std::string_view name) const {
+  void read(Place place, std::size_t first_byte, std::span<std::byte> out) {
+    const HeaderTensor& entry = tensor(place);
+    const auto num_bytes = static_cast<std::size_t>(entry.end - entry.begin);
+    MOEBIUS_EXPECT(first_byte <= num_bytes && out.size() <= num_bytes - first_byte);
+    try {
+      shards[place.shard_idx].file.read(entry.begin + static_cast<std::int64_t>(first_byte),
+                                        {reinterpret_cast<char*>(out.data()), out.size()});
+    } catch (const Failure& failure) {
+      throw Failure{failure.code(), fmt::format("tensor {} cannot be read: {}", json_excerpt(Json(entry.name), 200), failure.what())};
+    }
+    counters.bytes += static_cast<std::int64_t>(out.size());
+    counters.calls += 1;
+  }
+  [[nodiscard]] std::optional<TensorRef> find(std::string_view name) {
     const auto found = places.find(name);
     if (found == places.end()) return std::nullopt;
-    const auto& shard = shards[found->second.shard_idx];
     const auto& entry = tensor(found->second);
-    return TensorRef{entry.dtype, entry.shape,
-                     shard.mapping.bytes().subspan(static_cast<std::size_t>(entry.begin),
-                                                   static_cast<std::size_t>(entry.end - entry.begin)),
-                     shard.file};
+    return TensorRef{.dtype = entry.dtype,
+                     .shape = entry.shape,
+                     .num_bytes = static_cast<std::size_t>(entry.end - entry.begin),
+                     .read = [this, place = found->second](std::size_t first_byte, std::span<std::byte> out) { read(place, first_byte, out); },
+                     .file = shards[found->second.shard_idx].file.path().string()};
   }
 };
 
@@ -169,21 +167,22 @@ TensorLookup Checkpoint::lookup() const {
 std::uint64_t Checkpoint::fingerprint() const {
   // Headers alone would not tell two trainings of one architecture apart, and hashing every weight
   // would read the whole checkpoint: places spread over each file are cheap and differ.
-  constexpr std::size_t num_places = 64, place_bytes = 256;
+  constexpr std::int64_t num_places = 64, place_bytes = 256;
   std::uint64_t hash = 0;
   for (const auto& shard : files_->shards) {
-    const auto bytes = shard.mapping.bytes();
-    const auto header_bytes = static_cast<std::size_t>(shard.header.num_bytes);
-    hash = xxh3_64(bytes.first(header_bytes), hash);
-    hash = xxh3_64(std::to_string(bytes.size()), hash);
-    const auto data = bytes.subspan(header_bytes);
-    for (std::size_t place_idx = 0; place_idx < num_places; ++place_idx) {
-      const std::size_t begin = data.size() / num_places * place_idx;
-      hash = xxh3_64(data.subspan(begin, std::min(place_bytes, data.size() - begin)), hash);
+    hash = xxh3_64(read_range(shard.file, 0, shard.header.num_bytes), hash);
+    hash = xxh3_64(std::to_string(shard.file.num_bytes()), hash);
+    const std::int64_t data_bytes = shard.file.num_bytes() - shard.header.num_bytes;
+    for (std::int64_t place_idx = 0; place_idx < num_places; ++place_idx) {
+      const std::int64_t begin = data_bytes / num_places * place_idx;
+      const std::int64_t end = std::min(begin + place_bytes, data_bytes);
+      hash = xxh3_64(read_range(shard.file, shard.header.num_bytes + begin, shard.header.num_bytes + end), hash);
     }
   }
   return hash;
 }
+
+ReadCounters Checkpoint::counters() const { return files_->counters; }
 
 std::int64_t Checkpoint::total_bytes() const {
   std::int64_t total = 0;

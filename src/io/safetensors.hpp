@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The weights of a checkpoint: safetensors files, mapped read-only. Any rank may open one; pages come
-// from the node's page cache, so ranks of a node share them.
+// The weights of a checkpoint: safetensors files, read where a tensor is asked for. Any rank may open one; only
+// headers are read then.
 //
 // Every offset is checked when the checkpoint is opened, so a TensorRef never points outside its file.
 // A TensorRef and the result of lookup() are good as long as the Checkpoint lives (also after it was
-// moved). A file that another program cuts short while it is mapped is beyond what can be checked.
+// moved). A file that another program cuts short afterwards is a Failure of the read that misses bytes.
 
 #include <cstdint>
 #include <filesystem>
@@ -18,6 +18,11 @@
 #include "base/tensor.hpp"
 
 namespace moebius::io {
+
+/// What was read of tensors so far; headers and fingerprints are not counted.
+struct ReadCounters {
+  std::int64_t bytes = 0, calls = 0;
+};
 
 class Checkpoint {
  public:
@@ -39,6 +44,7 @@ class Checkpoint {
   /// Hash of all headers, file sizes and a sample of the data (64 places of each file), in the order of
   /// the file names; does not depend on where the checkpoint lies.
   [[nodiscard]] std::uint64_t fingerprint() const;
+  [[nodiscard]] ReadCounters counters() const;
   /// Bytes of all tensors together.
   [[nodiscard]] std::int64_t total_bytes() const;
 

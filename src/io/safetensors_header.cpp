@@ -16,9 +16,8 @@
 namespace moebius::io {
 namespace {
 
-constexpr std::int64_t length_field_bytes = 8;
 // The limit of the format's own reader: a longer header is taken for an attack or a broken length.
-constexpr std::uint64_t max_header_bytes = 100'000'000;
+constexpr std::int64_t max_header_bytes = 100'000'000;
 
 struct DTypeName {
   std::string_view name;
@@ -36,19 +35,6 @@ constexpr std::array dtype_names{
 [[noreturn]] void refuse(const std::string& file, const std::string& problem) {
   throw Failure{ExitCode::unreadable_input,
                 fmt::format("{} is not a whole safetensors file ({}) download or copy it again", file, problem)};
-}
-
-std::uint64_t header_length(std::span<const std::byte> bytes, const std::string& file) {
-  if (bytes.size() < length_field_bytes) refuse(file, fmt::format("it has {} bytes", bytes.size()));
-  std::uint64_t length = 0;
-  for (int idx = length_field_bytes - 1; idx >= 0; --idx) {
-    length = (length << 8) | std::to_integer<std::uint64_t>(bytes[static_cast<std::size_t>(idx)]);
-  }
-  if (length > max_header_bytes) refuse(file, fmt::format("its header claims {} bytes", length));
-  if (length > bytes.size() - length_field_bytes) {
-    refuse(file, fmt::format("its header claims {} bytes, the file has {}", length, bytes.size()));
-  }
-  return length;
 }
 
 std::int64_t non_negative(const Json& value, const std::string& what) {
@@ -123,8 +109,27 @@ std::string_view safetensors_name(DType dtype) {
   return known->name;
 }
 
+std::int64_t parse_header_length(std::span<const std::byte> bytes, std::int64_t file_bytes, const std::string& file) {
+  if (bytes.size() < length_field_bytes || file_bytes < static_cast<std::int64_t>(length_field_bytes)) {
+    refuse(file, fmt::format("it has {} bytes", file_bytes));
+  }
+  std::uint64_t length = 0;
+  for (std::size_t idx = length_field_bytes; idx-- > 0;) length = (length << 8) | std::to_integer<std::uint64_t>(bytes[idx]);
+  if (length > static_cast<std::uint64_t>(max_header_bytes)) refuse(file, fmt::format("its header claims {} bytes", length));
+  const auto bytes_after = file_bytes - static_cast<std::int64_t>(length_field_bytes);
+  if (static_cast<std::int64_t>(length) > bytes_after) {
+    refuse(file, fmt::format("its header claims {} bytes, the file has {}", length, file_bytes));
+  }
+  return static_cast<std::int64_t>(length);
+}
+
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> bytes, const std::string& file) {
-  const auto length = static_cast<std::size_t>(header_length(bytes, file));
+  return parse_safetensors_header(bytes, static_cast<std::int64_t>(bytes.size()), file);
+}
+
+SafetensorsHeader parse_safetensors_header(std::span<const std::byte> bytes, std::int64_t file_bytes, const std::string& file) {
+  const auto length = static_cast<std::size_t>(parse_header_length(bytes, file_bytes, file));
+  MOEBIUS_EXPECT(length <= bytes.size() - length_field_bytes);
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + length_field_bytes, length);
   auto parsed = parse_json(text);
   if (const auto* problem = std::get_if<JsonProblem>(&parsed)) {
@@ -134,8 +139,7 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> bytes, con
   if (!root.is_object()) refuse(file, fmt::format("its header is {} and not an object", json_type_name(root)));
 
   SafetensorsHeader header;
-  header.num_bytes = length_field_bytes + static_cast<std::int64_t>(length);
-  const auto file_bytes = static_cast<std::int64_t>(bytes.size());
+  header.num_bytes = static_cast<std::int64_t>(length_field_bytes + length);
   for (const auto& [name, entry] : root.items()) {
     if (name == "__metadata__") continue;  // free text of the program that wrote the file
     try {

@@ -22,6 +22,29 @@ std::size_t product(int a, int b) { return static_cast<std::size_t>(a) * static_
 
 }  // namespace
 
+AttentionStack::AttentionStack(const ModelConfig& config, ComputeType compute, const TensorLookup& tensors, int max_batch_tokens,
+                               const WeightPlace& place)
+    : config_(config),
+      compute_(compute),
+      max_batch_tokens_(max_batch_tokens),
+      kv_layout_(model::kv_layout(config, compute)),
+      rope_(config.head_dim, config.rope_theta, config.max_position_embeddings),
+      arena_(place.memory.empty() ? WeightArena::owning(weight_bytes(config, compute)) : WeightArena::over(place.memory)) {
+  MOEBIUS_EXPECT(max_batch_tokens > 0);
+  MOEBIUS_EXPECT(config.moe_layer.size() == static_cast<std::size_t>(config.num_layers));
+  MOEBIUS_EXPECT(config.num_kv_heads > 0 && config.num_heads % config.num_kv_heads == 0 && config.head_dim % 2 == 0);
+  WeightReader reader(tensors, compute, arena_, place.share);
+  weights_ = load_attention_weights(config, reader);
+  allocate_scratch();
+}
+
+std::size_t AttentionStack::weight_bytes(const ModelConfig& config, ComputeType compute) {
+  WeightArena counting = WeightArena::counting();
+  WeightReader reader(compute, counting);
+  (void)load_attention_weights(config, reader);
+  return counting.used();
+}
+
 void AttentionStack::allocate_scratch() {
   const int tokens = max_batch_tokens_;
   normed_.resize(product(tokens, config_.hidden_size));
@@ -50,12 +73,16 @@ void AttentionStack::embed(TokenStates& states, std::span<const std::int32_t> ro
   const auto hidden = static_cast<std::size_t>(config_.hidden_size);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     MOEBIUS_EXPECT(tokens[i] >= 0 && tokens[i] < config_.vocab_size);
-    const std::byte* row = embedding_.data() + static_cast<std::size_t>(tokens[i]) * hidden * element_bytes(compute_);
-    float* residual = states.residual(rows[i]);
+    const std::span<float> residual(states.residual(rows[i]), hidden);
+    if (weights_.embedding.empty()) {
+      kernels::unpack_row(weights_.lm_head, tokens[i], residual);
+      continue;
+    }
+    const std::byte* row = weights_.embedding.data() + static_cast<std::size_t>(tokens[i]) * hidden * element_bytes(compute_);
     if (compute_ == ComputeType::fp32) {
-      std::copy_n(reinterpret_cast<const float*>(row), hidden, residual);
+      std::copy_n(reinterpret_cast<const float*>(row), hidden, residual.begin());
     } else {
-      std::transform(reinterpret_cast<const Bf16*>(row), reinterpret_cast<const Bf16*>(row) + hidden, residual,
+      std::transform(reinterpret_cast<const Bf16*>(row), reinterpret_cast<const Bf16*>(row) + hidden, residual.begin(),
                      [](Bf16 x) { return to_float(x); });
     }
   }
@@ -146,7 +173,7 @@ void AttentionStack::attend(LayerId layer_id, const MicroBatch& batch, TokenStat
     for (int i = 0; i < segment.num_tokens; ++i, ++row) MOEBIUS_EXPECT(batch.positions[row] == segment.first_position + i);
   }
   MOEBIUS_EXPECT(row == batch.rows.size());
-  const Layer& layer = layers_.at(layer_id.idx());
+  const Layer& layer = weights_.layers.at(layer_id.idx());
   normalise(batch.rows, states, layer.input_norm);
   make_qkv(layer, batch.positions);
   store_kv(layer_id, batch, kv);
@@ -158,7 +185,7 @@ void AttentionStack::attend(LayerId layer_id, const MicroBatch& batch, TokenStat
 
 std::span<const std::byte> AttentionStack::route(LayerId layer_id, std::span<const std::int32_t> rows, TokenStates& states) {
   MOEBIUS_EXPECT(config_.is_moe(layer_id));
-  const Layer& layer = layers_.at(layer_id.idx());
+  const Layer& layer = weights_.layers.at(layer_id.idx());
   normalise(rows, states, layer.post_attention_norm);
   // In fp32 throughout, so that the choice of experts does not hang on how hidden states are rounded for the wire.
   const kernels::RowsView exact{.type = ComputeType::fp32,
@@ -176,7 +203,7 @@ std::span<const std::byte> AttentionStack::route(LayerId layer_id, std::span<con
 
 void AttentionStack::dense_mlp(LayerId layer_id, std::span<const std::int32_t> rows, TokenStates& states) {
   MOEBIUS_EXPECT(!config_.is_moe(layer_id));
-  const Layer& layer = layers_.at(layer_id.idx());
+  const Layer& layer = weights_.layers.at(layer_id.idx());
   normalise(rows, states, layer.post_attention_norm);
   kernels::expert_ffn(layer.dense, to_inputs(normed_, rows.size(), config_.hidden_size), static_cast<int>(rows.size()),
                       update_.data(), ffn_scratch_);
@@ -195,8 +222,8 @@ void AttentionStack::lm_head(std::span<const std::int32_t> rows, const TokenStat
   const std::size_t max_rows = logits_.size() / vocab;
   for (std::size_t begin = 0; begin < rows.size(); begin += max_rows) {
     const auto chunk = rows.subspan(begin, std::min(max_rows, rows.size() - begin));
-    normalise(chunk, states, final_norm_);
-    kernels::gemm(lm_head_, to_inputs(normed_, chunk.size(), config_.hidden_size), static_cast<int>(chunk.size()),
+    normalise(chunk, states, weights_.final_norm);
+    kernels::gemm(weights_.lm_head, to_inputs(normed_, chunk.size(), config_.hidden_size), static_cast<int>(chunk.size()),
                   logits_.data(), config_.vocab_size);
     for (std::size_t i = 0; i < chunk.size(); ++i) {
       sink(static_cast<int>(begin + i), std::span<const float>(logits_).subspan(i * vocab, vocab));
@@ -205,7 +232,7 @@ void AttentionStack::lm_head(std::span<const std::int32_t> rows, const TokenStat
 }
 
 std::span<const float> AttentionStack::final_norm(std::span<const std::int32_t> rows, const TokenStates& states) {
-  normalise(rows, states, final_norm_);
+  normalise(rows, states, weights_.final_norm);
   return std::span<const float>(normed_).first(rows.size() * static_cast<std::size_t>(config_.hidden_size));
 }
 

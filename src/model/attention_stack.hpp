@@ -23,9 +23,10 @@
 #include "kernels/ffn.hpp"
 #include "kernels/gemm.hpp"
 #include "kernels/rope.hpp"
+#include "model/attention_weights.hpp"
 #include "model/kv_cache.hpp"
 #include "model/token_states.hpp"
-#include "model/weight_arena.hpp"
+#include "model/weights.hpp"
 
 namespace moebius::model {
 
@@ -46,8 +47,10 @@ struct MicroBatch {
 
 class AttentionStack {
  public:
-  /// Reads its weights (all but the routed experts). Throws Failure{unreadable_input}.
-  AttentionStack(const ModelConfig& config, ComputeType compute, const TensorLookup& tensors, int max_batch_tokens);
+  /// Reads its weights (all but the routed experts), or its share of them, to `place`. Throws
+  /// Failure{unreadable_input}. Where the work is shared, nothing may be computed before all sharers are here.
+  AttentionStack(const ModelConfig& config, ComputeType compute, const TensorLookup& tensors, int max_batch_tokens,
+                 const WeightPlace& place = {});
   AttentionStack(const AttentionStack&) = delete;
   AttentionStack& operator=(const AttentionStack&) = delete;
 
@@ -74,21 +77,14 @@ class AttentionStack {
   /// max_batch_tokens rows; valid until the next call. // [rows.size(), hidden_size]
   [[nodiscard]] std::span<const float> final_norm(std::span<const std::int32_t> rows, const TokenStates& states);
 
-  [[nodiscard]] std::size_t weight_bytes() const;
+  [[nodiscard]] std::size_t weight_bytes() const { return arena_.used() + rope_.bytes(); }
   [[nodiscard]] std::size_t scratch_bytes() const;
   [[nodiscard]] std::size_t bytes() const { return weight_bytes() + scratch_bytes(); }
-  /// What weight_bytes() will be, without loading.
+  /// Bytes that a place for the weights must have, without loading.
   static std::size_t weight_bytes(const ModelConfig& config, ComputeType compute);
 
  private:
-  struct Layer {
-    std::vector<float> input_norm, post_attention_norm;  // [hidden_size]
-    std::vector<float> q_norm, k_norm;                   // [head_dim]
-    kernels::PackedMatrix qkv;     // [(num_heads + 2 num_kv_heads) head_dim, hidden_size]: q_proj, k_proj, v_proj
-    kernels::PackedMatrix o_proj;  // [hidden_size, num_heads head_dim]
-    kernels::PackedMatrix router;  // [num_experts, hidden_size] fp32; empty in a dense layer
-    kernels::ExpertFfn dense;      // empty in a layer with routed experts
-  };
+  using Layer = AttentionWeights::Layer;
 
   [[nodiscard]] int q_width() const { return config_.num_heads * config_.head_dim; }
   [[nodiscard]] int kv_width() const { return config_.num_kv_heads * config_.head_dim; }
@@ -112,11 +108,8 @@ class AttentionStack {
   int max_batch_tokens_;
   kernels::KvLayout kv_layout_;
   kernels::RopeTable rope_;
-  WeightArena arena_;                 // holds the packed matrices
-  std::vector<std::byte> embedding_;  // [vocab_size, hidden_size] compute type
-  std::vector<Layer> layers_;         // [num_layers]
-  std::vector<float> final_norm_;     // [hidden_size]
-  kernels::PackedMatrix lm_head_;     // [vocab_size, hidden_size]
+  WeightArena arena_;         // holds the weights
+  AttentionWeights weights_;
 
   std::vector<float> normed_;         // [max_batch_tokens, hidden_size]
   std::vector<std::byte> inputs_;     // [max_batch_tokens, widest input] compute type; empty in fp32

@@ -8,19 +8,28 @@
 
 namespace moebius::model {
 
+namespace {
+
+kernels::ExpertFfn read_expert(const ModelConfig& config, const HostedExpert& hosted, WeightReader& reader) {
+  const std::string prefix = fmt::format("{}mlp.experts.{}.", layer_prefix(hosted.layer), hosted.expert.value);
+  return reader.ffn(prefix, config.moe_intermediate_size, config.hidden_size);
+}
+
+}  // namespace
+
 ExpertStack::ExpertStack(const ModelConfig& config, ComputeType compute, const TensorLookup& tensors,
                          std::span<const HostedExpert> hosted, int max_rows)
     : compute_(compute),
       hidden_size_(config.hidden_size),
       max_rows_(max_rows),
+      arena_(WeightArena::owning(hosted.size() * expert_bytes(config, compute))),
       layers_(static_cast<std::size_t>(config.num_layers)) {
   MOEBIUS_EXPECT(max_rows > 0);
   WeightReader reader(tensors, compute, arena_);
-  for (const auto& [layer, expert] : hosted) {
-    MOEBIUS_EXPECT(layer.valid() && layer.value < config.num_layers && config.is_moe(layer));
-    MOEBIUS_EXPECT(expert.valid() && expert.value < config.num_experts);
-    const std::string prefix = fmt::format("{}mlp.experts.{}.", layer_prefix(layer), expert.value);
-    layers_[layer.idx()].push_back({expert, reader.ffn(prefix, config.moe_intermediate_size, config.hidden_size)});
+  for (const HostedExpert& one : hosted) {
+    MOEBIUS_EXPECT(one.layer.valid() && one.layer.value < config.num_layers && config.is_moe(one.layer));
+    MOEBIUS_EXPECT(one.expert.valid() && one.expert.value < config.num_experts);
+    layers_[one.layer.idx()].push_back({one.expert, read_expert(config, one, reader)});
   }
   if (!hosted.empty()) scratch_.reserve(max_rows, config.moe_intermediate_size);
 }
@@ -31,16 +40,11 @@ void ExpertStack::forward(LayerId layer, PlaceId place, const std::byte* inputs,
   kernels::expert_ffn(layers_.at(layer.idx()).at(place.idx()).ffn, rows, num_rows, outputs, scratch_);
 }
 
-std::size_t ExpertStack::weight_bytes() const {
-  std::size_t bytes = 0;
-  for (const auto& layer : layers_) {
-    for (const Hosted& hosted : layer) bytes += hosted.ffn.bytes();
-  }
-  return bytes;
-}
-
 std::size_t ExpertStack::expert_bytes(const ModelConfig& config, ComputeType compute) {
-  return ffn_bytes(compute, config.moe_intermediate_size, config.hidden_size);
+  WeightArena counting = WeightArena::counting();
+  WeightReader reader(compute, counting);
+  (void)read_expert(config, {}, reader);
+  return counting.used();
 }
 
 }  // namespace moebius::model

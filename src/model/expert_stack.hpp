@@ -11,7 +11,7 @@
 #include "base/model_config.hpp"
 #include "base/tensor.hpp"
 #include "kernels/ffn.hpp"
-#include "model/weight_arena.hpp"
+#include "model/weights.hpp"
 
 namespace moebius::model {
 
@@ -39,7 +39,7 @@ class ExpertStack {
   /// its element, as AttentionStack::route made them; outputs: [num_rows, hidden_size]. num_rows <= max_rows.
   void forward(LayerId layer, PlaceId place, const std::byte* inputs, int num_rows, float* outputs);
 
-  [[nodiscard]] std::size_t weight_bytes() const;
+  [[nodiscard]] std::size_t weight_bytes() const { return arena_.used(); }
   [[nodiscard]] std::size_t scratch_bytes() const { return scratch_.bytes(); }
   [[nodiscard]] std::size_t bytes() const { return weight_bytes() + scratch_bytes(); }
   /// Of one hosted expert, without loading.

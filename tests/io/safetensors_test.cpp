@@ -4,9 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <random>
 
+#include "base/check.hpp"
 #include "base/failure.hpp"
 #include "io/safetensors_header.hpp"
 #include "tests/io/input_support.hpp"
@@ -18,6 +18,11 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 class SafetensorsTest : public FolderTest {};
+
+std::string text_of(const TensorRef& tensor) {
+  const auto bytes = read_bytes(tensor);
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
 std::string with_length(const std::string& json, const std::string& data) {
   std::string file(8, '\0');
@@ -39,10 +44,10 @@ TEST_F(SafetensorsTest, reads_shapes_types_and_bytes) {
   ASSERT_TRUE(a);
   EXPECT_EQ(a->dtype, DType::f32);
   EXPECT_THAT(a->shape, ElementsAre(2, 3));
-  EXPECT_EQ(std::memcmp(a->bytes.data(), good_data.data(), 24), 0);
+  EXPECT_EQ(text_of(*a), good_data.substr(0, 24));
   EXPECT_EQ(a->file, (folder_ / "x.safetensors").string());
-  EXPECT_EQ(checkpoint.find("none")->bytes.size(), 0U);
-  EXPECT_EQ(std::memcmp(checkpoint.find("scalar")->bytes.data(), "6789ABCD", 8), 0);
+  EXPECT_EQ(checkpoint.find("none")->num_bytes, 0U);
+  EXPECT_EQ(text_of(*checkpoint.find("scalar")), "6789ABCD");
   EXPECT_FALSE(checkpoint.find("c"));
   EXPECT_FALSE(checkpoint.find("__metadata__"));
 }
@@ -51,8 +56,30 @@ TEST_F(SafetensorsTest, a_lookup_outlives_a_move_of_its_checkpoint) {
   auto first = Checkpoint::open_file(write("x.safetensors", with_length(good_header, good_data)));
   const auto lookup = first.lookup();
   const auto second = std::move(first);
-  EXPECT_EQ(lookup("b")->bytes.size(), 8U);
+  EXPECT_EQ(text_of(*lookup("b")), good_data.substr(24, 8));
   EXPECT_FALSE(lookup("c"));
+}
+
+TEST_F(SafetensorsTest, a_file_that_is_cut_short_while_it_is_open_is_a_failure_with_file_and_tensor) {
+  const auto path = write("x.safetensors", with_length(good_header, good_data));
+  const auto checkpoint = Checkpoint::open_file(path);
+  EXPECT_EQ(text_of(*checkpoint.find("scalar")), "6789ABCD");
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) - 3);
+  EXPECT_EQ(text_of(*checkpoint.find("a")), good_data.substr(0, 24));
+  const auto message = failure_of([&] { read_bytes(*checkpoint.find("scalar")); });
+  EXPECT_THAT(message, HasSubstr("tensor \"scalar\""));
+  EXPECT_THAT(message, HasSubstr(path.string() + " ends at byte"));
+}
+
+TEST_F(SafetensorsTest, counts_what_is_read_of_tensors) {
+  const auto checkpoint = Checkpoint::open_file(write("x.safetensors", with_length(good_header, good_data)));
+  EXPECT_EQ(checkpoint.counters().bytes, 0);
+  read_bytes(*checkpoint.find("a"));
+  std::vector<std::byte> part(3);
+  checkpoint.find("b")->read(5, part);
+  EXPECT_EQ(checkpoint.counters().bytes, 27);
+  EXPECT_EQ(checkpoint.counters().calls, 2);
+  EXPECT_THROW(checkpoint.find("b")->read(6, part), ContractError);
 }
 
 TEST_F(SafetensorsTest, fingerprint_sees_header_size_and_data_but_not_the_place) {
@@ -73,7 +100,7 @@ TEST_F(SafetensorsTest, reads_a_published_model) {
     const auto embedding = checkpoint.find("model.embed_tokens.weight");
     ASSERT_TRUE(embedding) << model;
     EXPECT_EQ(embedding->dtype, DType::bf16);
-    EXPECT_EQ(embedding->bytes.size(), static_cast<std::size_t>(embedding->shape[0] * embedding->shape[1] * 2));
+    EXPECT_EQ(embedding->num_bytes, static_cast<std::size_t>(embedding->shape[0] * embedding->shape[1] * 2));
   }
 }
 
@@ -156,8 +183,8 @@ TEST_F(SafetensorsTest, reads_shards_through_the_index) {
   const auto checkpoint = Checkpoint::open(folder_);
   EXPECT_THAT(checkpoint.names(), ElementsAre("a", "b"));
   EXPECT_EQ(checkpoint.total_bytes(), 6);
-  EXPECT_EQ(std::memcmp(checkpoint.find("a")->bytes.data(), "aaaa", 4), 0);
-  EXPECT_EQ(std::memcmp(checkpoint.find("b")->bytes.data(), "bb", 2), 0);
+  EXPECT_EQ(text_of(*checkpoint.find("a")), "aaaa");
+  EXPECT_EQ(text_of(*checkpoint.find("b")), "bb");
   EXPECT_THAT(checkpoint.find("b")->file, HasSubstr("two.safetensors"));
 }
 
@@ -239,7 +266,7 @@ TEST_F(SafetensorsTest, mutated_files_are_refused_or_readable) {
       for (const auto& name : checkpoint.names()) {
         const auto tensor = checkpoint.find(name);
         ASSERT_TRUE(tensor);
-        for (const auto byte : tensor->bytes) sum += std::to_integer<std::size_t>(byte);
+        for (const auto byte : read_bytes(*tensor)) sum += std::to_integer<std::size_t>(byte);
       }
       std::size_t all = 0;
       for (const char byte : text) all += static_cast<unsigned char>(byte);

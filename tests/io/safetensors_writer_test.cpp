@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstring>
 
 #include "io/safetensors.hpp"
 #include "tests/io/input_support.hpp"
@@ -39,7 +38,7 @@ class SafetensorsWriterTest : public FolderTest {
       EXPECT_EQ(found->shape, tensors_[t].shape);
       std::vector<std::byte> expected(static_cast<std::size_t>(tensors_[t].num_bytes()));
       source(tensors_, t, 0, expected);
-      EXPECT_TRUE(std::ranges::equal(found->bytes, expected)) << tensors_[t].name;
+      EXPECT_TRUE(std::ranges::equal(read_bytes(*found), expected)) << tensors_[t].name;
     }
   }
 };

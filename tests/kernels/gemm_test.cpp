@@ -155,6 +155,20 @@ TEST_P(GemmTest, RowsPackedInPartsEqualTheWholeAndStayInTheirPlace) {
   }
 }
 
+TEST_P(GemmTest, ARowComesBackAsItWasPacked) {
+  for (const ComputeType type : compute_types) {
+    constexpr int num_out = 70, num_in = 33;
+    const auto w = normal(std::size_t{num_out} * num_in);
+    const OwnedMatrix packed(type, w, num_out, num_in);
+    std::vector<float> row(num_in);
+    for (int r = 0; r < num_out; ++r) {
+      unpack_row(packed, r, row);
+      for (std::size_t k = 0; k < num_in; ++k) ASSERT_EQ(row[k], as_stored(type, w[static_cast<std::size_t>(r) * num_in + k]));
+    }
+    EXPECT_THROW(unpack_row(packed, num_out, row), ContractError);
+  }
+}
+
 MOEBIUS_FOR_ALL_ISAS(GemmTest);
 
 }  // namespace

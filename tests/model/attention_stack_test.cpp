@@ -52,9 +52,11 @@ TEST_P(AttentionStackTest, embeds_the_row_of_each_token) {
   const std::vector<std::int32_t> rows{3, 1, 0, 2};
   stack_.embed(states_, rows, tokens);
   const auto tensor = model_.lookup()("model.embed_tokens.weight");
+  const auto bytes = read_bytes(*tensor);
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     std::vector<float> expected(hidden_);
-    widen(*tensor, static_cast<std::size_t>(tokens[i]) * hidden_, expected);
+    const std::size_t row_bytes = hidden_ * dtype_bytes(tensor->dtype);
+    widen(tensor->dtype, std::span<const std::byte>(bytes).subspan(static_cast<std::size_t>(tokens[i]) * row_bytes, row_bytes), expected);
     if (GetParam() == ComputeType::bf16) {
       for (float& value : expected) value = to_float(to_bf16(value));
     }

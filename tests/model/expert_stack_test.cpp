@@ -34,7 +34,7 @@ class ExpertStackTest : public ::testing::TestWithParam<ComputeType> {
     const auto matrix = [&](const std::string& name) {
       const auto tensor = model_.lookup()(prefix + name + ".weight");
       std::vector<float> values(static_cast<std::size_t>(tensor->shape[0] * tensor->shape[1]));
-      widen(*tensor, 0, values);
+      widen(tensor->dtype, read_bytes(*tensor), values);
       return values;
     };
     const auto multiply = [](const std::vector<float>& w, const std::vector<double>& in) {

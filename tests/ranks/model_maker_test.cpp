@@ -44,13 +44,14 @@ class ModelMakerTest : public ::testing::Test {
 };
 
 std::vector<float> values(const TensorRef& tensor) {
-  std::vector<float> result(tensor.bytes.size() / dtype_bytes(tensor.dtype));
+  const std::vector<std::byte> bytes = read_bytes(tensor);
+  std::vector<float> result(bytes.size() / dtype_bytes(tensor.dtype));
   for (std::size_t i = 0; i < result.size(); ++i) {
     std::uint16_t half = 0;
     if (tensor.dtype == DType::f32) {
-      std::memcpy(&result[i], tensor.bytes.data() + 4 * i, 4);
+      std::memcpy(&result[i], bytes.data() + 4 * i, 4);
     } else {
-      std::memcpy(&half, tensor.bytes.data() + 2 * i, 2);
+      std::memcpy(&half, bytes.data() + 2 * i, 2);
       result[i] = tensor.dtype == DType::f16 ? to_float(F16{half}) : to_float(Bf16{half});
     }
   }
@@ -67,7 +68,7 @@ TEST_F(ModelMakerTest, numbers_depend_on_seed_and_name_and_not_on_shards) {
   EXPECT_EQ(one.names(), shards.names());
   std::set<std::string> seen;
   for (const auto& name : one.names()) {
-    const auto a = one.find(name)->bytes, b = shards.find(name)->bytes, c = other.find(name)->bytes;
+    const auto a = read_bytes(*one.find(name)), b = read_bytes(*shards.find(name)), c = read_bytes(*other.find(name));
     EXPECT_TRUE(std::ranges::equal(a, b)) << name;
     const bool is_norm = name.ends_with("norm.weight");
     EXPECT_EQ(std::ranges::equal(a, c), is_norm) << name;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/golden_model.hpp"
 
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -16,8 +15,8 @@ template <class T>
 std::vector<T> values(const io::Checkpoint& golden, const std::string& name, DType dtype) {
   const auto tensor = golden.find(name);
   if (!tensor || tensor->dtype != dtype) throw std::runtime_error("golden file has no " + name + " of the expected type");
-  std::vector<T> result(tensor->bytes.size() / sizeof(T));
-  if (!result.empty()) std::memcpy(result.data(), tensor->bytes.data(), tensor->bytes.size());
+  std::vector<T> result(tensor->num_bytes / sizeof(T));
+  tensor->read(0, std::as_writable_bytes(std::span(result)));
   return result;
 }
 

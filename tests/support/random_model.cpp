@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/random_model.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -82,7 +83,11 @@ TensorLookup RandomModel::lookup() const {
   return [this](std::string_view name) -> std::optional<TensorRef> {
     const auto found = tensors_.find(name);
     if (found == tensors_.end()) return std::nullopt;
-    return TensorRef{.dtype = found->second.dtype, .shape = found->second.shape, .bytes = found->second.bytes, .file = "memory"};
+    return TensorRef{.dtype = found->second.dtype, .shape = found->second.shape, .num_bytes = found->second.bytes.size(),
+                     .read = [bytes = std::span<const std::byte>(found->second.bytes)](std::size_t first_byte, std::span<std::byte> out) {
+                       std::ranges::copy(bytes.subspan(first_byte, out.size()), out.begin());
+                     },
+                     .file = "memory"};
   };
 }
 

@@ -29,11 +29,11 @@ Stored stored_at(std::span<const std::byte> bytes, std::size_t i) {
   return value;
 }
 
-double element(const TensorRef& tensor, std::size_t i) {
-  switch (tensor.dtype) {
-    case DType::f32: return static_cast<double>(stored_at<float>(tensor.bytes, i));
-    case DType::bf16: return static_cast<double>(to_float(Bf16{stored_at<std::uint16_t>(tensor.bytes, i)}));
-    case DType::f16: return half_value(stored_at<std::uint16_t>(tensor.bytes, i));
+double element(DType dtype, std::span<const std::byte> bytes, std::size_t i) {
+  switch (dtype) {
+    case DType::f32: return static_cast<double>(stored_at<float>(bytes, i));
+    case DType::bf16: return static_cast<double>(to_float(Bf16{stored_at<std::uint16_t>(bytes, i)}));
+    case DType::f16: return half_value(stored_at<std::uint16_t>(bytes, i));
     default: throw std::runtime_error("reference model: unknown element type");
   }
 }
@@ -111,7 +111,8 @@ std::vector<T> ReferenceModel<T>::read(const TensorLookup& tensors, const std::s
   std::size_t size = 1;
   for (const std::int64_t extent : shape) size *= static_cast<std::size_t>(extent);
   std::vector<T> values(size);
-  for (std::size_t i = 0; i < size; ++i) values[i] = static_cast<T>(element(*tensor, i));
+  const std::vector<std::byte> bytes = read_bytes(*tensor);
+  for (std::size_t i = 0; i < size; ++i) values[i] = static_cast<T>(element(tensor->dtype, bytes, i));
   return values;
 }
 
