@@ -30,12 +30,19 @@ void report(const ResolvedJob& resolved, const ranks::JobOutcome& outcome) {
   fmt::print(stderr, "\n{}\n{}", describe(summarise_results(path)), describe_first_rows(path, 5));
   fmt::print(stderr, "results: {0}/results.h5   (look at them: moebius show {0}, or h5dump -A)\n", path);
   if (outcome.unknown_fields > 0) fmt::print(stderr, "{} unknown fields of requests were ignored\n", outcome.unknown_fields);
+  if (outcome.root_tokens_reused > 0) {
+    fmt::print(stderr, "prefix cache: {:.1f} % of {} prompt tokens were there already; {} kv blocks evicted\n",
+               100.0 * static_cast<double>(outcome.root_tokens_reused) / static_cast<double>(outcome.root_tokens), outcome.root_tokens,
+               outcome.kv_blocks_evicted);
+  }
   fmt::print(stderr, "{} tokens computed in {:.2f} s: {:.0f} tokens/s; digest {}\n{}", outcome.tokens_fed, outcome.loop_s, rate,
              to_hex(outcome.digest), outcome.memory);
-  fmt::print("{{\"requests\":{},\"rows\":{},\"rows_failed\":{},\"tokens_fed\":{},\"tokens_out\":{},\"loop_s\":{:.3f},"
+  fmt::print("{{\"requests\":{},\"rows\":{},\"rows_failed\":{},\"tokens_fed\":{},\"tokens_out\":{},"
+             "\"root_tokens\":{},\"root_tokens_reused\":{},\"kv_blocks_evicted\":{},\"loop_s\":{:.3f},"
              "\"tokens_per_s\":{:.1f},\"conserved\":{},\"imbalance\":{:.3f},\"overhead_share\":{:.4f},\"peak_rss_bytes\":{},"
              "\"digest\":\"{}\"}}\n",
-             outcome.requests, outcome.rows, outcome.rows_failed, outcome.tokens_fed, outcome.tokens_out, outcome.loop_s, rate,
+             outcome.requests, outcome.rows, outcome.rows_failed, outcome.tokens_fed, outcome.tokens_out,
+             outcome.root_tokens, outcome.root_tokens_reused, outcome.kv_blocks_evicted, outcome.loop_s, rate,
              outcome.conserved, outcome.imbalance, outcome.overhead_share, outcome.peak_rss_bytes, to_hex(outcome.digest));
 }
 

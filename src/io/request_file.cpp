@@ -10,6 +10,7 @@
 #include "base/check.hpp"
 #include "base/failure.hpp"
 #include "base/hash.hpp"
+#include "io/prompt_prefix.hpp"
 
 namespace moebius::io {
 namespace {
@@ -19,7 +20,7 @@ constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
 
 bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
 
-/// Cuts a stream of bytes into lines; holds no bytes itself.
+/// Cuts a stream of bytes into lines; holds no bytes but the beginning of the line that it is in.
 class LineCutter {
  public:
   explicit LineCutter(std::int64_t begin) : begin_(begin) {}
@@ -31,6 +32,7 @@ class LineCutter {
       const auto* found = static_cast<const char*>(std::memchr(chunk.data() + at, '\n', chunk.size() - at));
       const std::size_t end = found == nullptr ? chunk.size() : static_cast<std::size_t>(found - chunk.data());
       look_at(chunk.substr(at, end - at), offset + static_cast<std::int64_t>(at));
+      if (head_.size() < max_prefix_bytes) head_.append(chunk.substr(at, std::min(end - at, max_prefix_bytes - head_.size())));
       if (found != nullptr) finish_line(offset + static_cast<std::int64_t>(end));
       at = end + 1;
     }
@@ -52,11 +54,13 @@ class LineCutter {
   }
   void finish_line(std::int64_t end) {
     ++line_;
-    if (text_end_ > begin_) lines_.push_back({begin_, text_end_ - begin_, line_});
+    if (text_end_ > begin_) lines_.push_back({begin_, text_end_ - begin_, line_, prefix_keys(head_)});
     begin_ = end + 1;
+    head_.clear();
   }
 
   std::vector<RequestFile::Line> lines_;
+  std::string head_;           // first bytes of the line that is being read
   std::int64_t begin_;         // of the line that is being read
   std::int64_t text_end_ = 0;  // end of what is not blank, of this line if beyond begin_
   std::int64_t line_ = 0;
@@ -88,7 +92,7 @@ std::vector<RequestFile::Line> RequestFile::index() const {
   const auto begin = mark_bytes();
   if (is_plain_text_) {
     if (begin == num_bytes()) fail_empty();
-    return {{begin, num_bytes() - begin, 1}};
+    return {{.offset = begin, .num_bytes = num_bytes() - begin, .line = 1}};
   }
   LineCutter cutter(begin);
   std::string buffer(static_cast<std::size_t>(std::min(buffer_bytes, num_bytes())), '\0');

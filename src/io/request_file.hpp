@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/prefix_keys.hpp"
 #include "io/input_file.hpp"
 #include "io/request_reader.hpp"
 
@@ -23,6 +24,7 @@ class RequestFile {
     std::int64_t offset = 0;     ///< of the first byte
     std::int64_t num_bytes = 0;  ///< without the line break
     std::int64_t line = 0;       ///< 1-based, blank lines counted
+    PrefixKeys prefix{};         ///< of its prompt (prompt_prefix.hpp)
     bool operator==(const Line&) const = default;
   };
 

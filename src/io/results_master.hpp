@@ -30,6 +30,14 @@ struct RankMemory {
   std::int64_t peak_rss_bytes = 0;
 };
 
+/// What the prefix cache of one attention rank was worth.
+struct RankPrefixCache {
+  int rank = 0;
+  std::int64_t root_tokens = 0;         ///< of all contexts, prompts and windows
+  std::int64_t root_tokens_reused = 0;  ///< of these: not computed, an earlier request had begun with them
+  std::int64_t kv_blocks_evicted = 0;
+};
+
 /// Rows that each routed expert worked on.
 struct ExpertLoad {
   int num_layers = 0, num_experts = 0;
@@ -52,6 +60,7 @@ struct RunRecord {
   std::string start_utc, end_utc;  ///< as utc_now() writes them
   std::vector<RankTiming> timing;
   std::vector<RankMemory> memory;
+  std::vector<RankPrefixCache> prefix_caches;  ///< of the attention ranks
   ExpertLoad load;
   PlacementHistory placement;
 };

@@ -106,6 +106,9 @@ std::vector<RankMemory> ResultsReader::memory() const {
   return has_master() ? read_memory(opened_->master->get()) : std::vector<RankMemory>{};
 }
 
+std::vector<RankPrefixCache> ResultsReader::prefix_caches() const {
+  return has_master() ? read_prefix_caches(opened_->master->get()) : std::vector<RankPrefixCache>{};
+}
 ExpertLoad ResultsReader::expert_load() const {
   return has_master() ? read_expert_load(opened_->master->get()) : ExpertLoad{};
 }

@@ -43,6 +43,7 @@ class ResultsReader {
   [[nodiscard]] std::optional<std::string> attribute(std::string_view name) const;
   [[nodiscard]] std::vector<RankTiming> timing() const;
   [[nodiscard]] std::vector<RankMemory> memory() const;
+  [[nodiscard]] std::vector<RankPrefixCache> prefix_caches() const;
   [[nodiscard]] ExpertLoad expert_load() const;
   [[nodiscard]] PlacementHistory placement() const;
 

@@ -24,6 +24,11 @@ constexpr ArraySpec timing_rows{"/ranks/timing/rows", i64, "rows worked on in th
 constexpr ArraySpec timing_bytes{"/ranks/timing/bytes", i64, "bytes moved in the phase", "bytes"};
 constexpr ArraySpec memory_rank{"/ranks/memory/rank", i32, "MPI rank", "1"};
 constexpr ArraySpec memory_peak{"/ranks/memory/peak_rss_bytes", i64, "largest resident set of the rank", "bytes"};
+constexpr ArraySpec prefix_rank{"/ranks/prefix_cache/rank", i32, "MPI rank of an attention rank", "1"};
+constexpr ArraySpec prefix_tokens{"/ranks/prefix_cache/root_tokens", i64, "tokens of contexts, prompts and windows of texts", "1"};
+constexpr ArraySpec prefix_reused{"/ranks/prefix_cache/root_tokens_reused", i64,
+                                  "of these, tokens that an earlier request began with and that were not computed again", "1"};
+constexpr ArraySpec prefix_evicted{"/ranks/prefix_cache/kv_blocks_evicted", i64, "kv blocks kept for reuse that had to go", "1"};
 constexpr ArraySpec expert_load{"/experts/load", i64, "rows per routed expert [layer, expert]", "1"};
 constexpr ArraySpec expert_placement{"/experts/placement", i32,
                                      "logical expert at [generation, layer, rank, place], -1 where there is none", "1"};
@@ -94,6 +99,11 @@ void write_run_tables(hid_t file, const RunRecord& record) {
   write_column<std::int64_t>(file, timing_bytes, timing, [](const RankTiming& t) { return t.total.bytes; });
   write_column<std::int32_t>(file, memory_rank, record.memory, [](const RankMemory& m) { return m.rank; });
   write_column<std::int64_t>(file, memory_peak, record.memory, [](const RankMemory& m) { return m.peak_rss_bytes; });
+  const auto& caches = record.prefix_caches;
+  write_column<std::int32_t>(file, prefix_rank, caches, [](const RankPrefixCache& c) { return c.rank; });
+  write_column<std::int64_t>(file, prefix_tokens, caches, [](const RankPrefixCache& c) { return c.root_tokens; });
+  write_column<std::int64_t>(file, prefix_reused, caches, [](const RankPrefixCache& c) { return c.root_tokens_reused; });
+  write_column<std::int64_t>(file, prefix_evicted, caches, [](const RankPrefixCache& c) { return c.kv_blocks_evicted; });
 
   const ExpertLoad& load = record.load;
   const hsize_t load_dims[] = {static_cast<hsize_t>(load.num_layers), static_cast<hsize_t>(load.num_experts)};
@@ -137,6 +147,19 @@ std::vector<RankMemory> read_memory(hid_t file) {
   std::vector<RankMemory> memory;
   for (std::size_t i = 0; i < peaks.size(); ++i) memory.push_back({.rank = ranks[i], .peak_rss_bytes = peaks[i]});
   return memory;
+}
+
+std::vector<RankPrefixCache> read_prefix_caches(hid_t file) {
+  std::vector<hsize_t> dims;
+  const auto tokens = read_all<std::int64_t>(file, prefix_tokens, 1, dims);
+  const auto ranks = read_column<std::int32_t>(file, prefix_rank, tokens.size());
+  const auto reused = read_column<std::int64_t>(file, prefix_reused, tokens.size());
+  const auto evicted = read_column<std::int64_t>(file, prefix_evicted, tokens.size());
+  std::vector<RankPrefixCache> caches;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    caches.push_back({.rank = ranks[i], .root_tokens = tokens[i], .root_tokens_reused = reused[i], .kv_blocks_evicted = evicted[i]});
+  }
+  return caches;
 }
 
 ExpertLoad read_expert_load(hid_t file) {

@@ -56,15 +56,18 @@ void share_lines(comm::Communicator& attention, Lines& lines) {
   std::memcpy(lines.data(), bytes.data(), bytes.size());
 }
 
-std::unique_ptr<policy::ClaimPlan> plan_claims(const Lines& lines, int num_claimants, const RunOptions& options) {
+/// Lines that begin alike go together where ranks can make use of it.
+std::unique_ptr<policy::ClaimPlan> plan_claims(const Lines& lines, int num_claimants, const Job& job, const RunOptions& options) {
   std::vector<std::int64_t> weights;
+  std::vector<PrefixKeys> prefixes;
   if (options.shuffle_seed) {
     // The plan orders by weight: random weights give a random order.
     for (const double key : random_keys(*options.shuffle_seed + 1, lines)) weights.push_back(static_cast<std::int64_t>(key * 1e6));
   } else {
     for (const auto& line : lines) weights.push_back(line.num_bytes);
+    if (job.limits.prefix_cache) std::ranges::transform(lines, std::back_inserter(prefixes), &io::RequestFile::Line::prefix);
   }
-  return std::make_unique<policy::ClaimPlan>(weights, num_claimants);
+  return std::make_unique<policy::ClaimPlan>(policy::ClaimLines{weights, prefixes}, num_claimants);
 }
 
 }  // namespace
@@ -98,7 +101,7 @@ JobSetup set_up_job(comm::Session& session, const Job& job, const RunOptions& op
   setup.communicators = session.split(setup.roles);
   if (has_attention(setup.roles)) {
     share_lines(*setup.communicators.attention, setup.lines);
-    setup.claims = plan_claims(setup.lines, static_cast<int>(setup.layout.attention_ranks.size()), options);
+    setup.claims = plan_claims(setup.lines, static_cast<int>(setup.layout.attention_ranks.size()), job, options);
   }
   std::vector<int> experts_per_layer;
   for (int layer = 0; layer < setup.config.num_layers; ++layer) {

@@ -76,6 +76,7 @@ void visit(Report& report, Archive& archive) {
   archive(report.phases);
   archive(report.attention);
   archive(report.work);
+  archive(report.kv_blocks_evicted);
   archive(report.experts);
   archive(report.load);
 }
@@ -110,6 +111,10 @@ void fill_rank_tables(io::RunRecord& record, const std::vector<RankReport>& repo
   for (const RankReport& report : reports) {
     for (std::size_t i = 0; i < num_phases; ++i) {
       record.timing.push_back({static_cast<int>(report.rank), report.role, report.node, static_cast<Phase>(i), report.phases[i]});
+    }
+    if (report.role != to_string(Roles::expert)) {
+      record.prefix_caches.push_back({.rank = static_cast<int>(report.rank), .root_tokens = report.work.root_tokens,
+                                      .root_tokens_reused = report.work.root_tokens_reused, .kv_blocks_evicted = report.kv_blocks_evicted});
     }
     record.memory.push_back({static_cast<int>(report.rank), report.peak_rss_bytes});
     for (const policy::HostedExpert& hosted : setup.placement->hosted(RankId(report.rank))) {

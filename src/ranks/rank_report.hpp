@@ -29,6 +29,7 @@ struct RankReport {
   std::array<PhaseTotal, num_phases> phases{};
   AttentionCounters attention;                    ///< zeros without the role
   WorkloadCounters work;
+  std::int64_t kv_blocks_evicted = 0;
   ExpertCounters experts;
   std::vector<std::vector<std::int64_t>> load;    ///< rows computed per [layer][place]
 };

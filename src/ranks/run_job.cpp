@@ -61,6 +61,7 @@ RankReport make_report(const comm::Session& session, const RankEngine& engine, R
   if (engine.attention() != nullptr) {
     report.attention = engine.attention()->counters();
     report.work = engine.workload()->counters();
+    report.kv_blocks_evicted = engine.kv()->num_evicted();
   }
   if (engine.experts() != nullptr) {
     report.experts = engine.experts()->counters();
@@ -102,6 +103,9 @@ JobOutcome conclude(const std::vector<RankReport>& reports, const io::MasterSumm
     outcome.requests += report.work.requests;
     outcome.tokens_fed += report.work.tokens_fed;
     outcome.tokens_out += report.work.tokens_out;
+    outcome.root_tokens += report.work.root_tokens;
+    outcome.root_tokens_reused += report.work.root_tokens_reused;
+    outcome.kv_blocks_evicted += report.kv_blocks_evicted;
     outcome.unknown_fields += report.num_unknown_fields;
     outcome.loop_s = std::max(outcome.loop_s, report.loop_s);
     outcome.overhead_share = std::max(outcome.overhead_share, overhead_share(report));

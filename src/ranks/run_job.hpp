@@ -29,6 +29,8 @@ struct RunOptions {
 struct JobOutcome {
   std::int64_t requests = 0, rows = 0, rows_failed = 0;
   std::int64_t tokens_fed = 0, tokens_out = 0;  ///< positions computed; tokens scored or generated
+  std::int64_t root_tokens = 0, root_tokens_reused = 0;  ///< of contexts, prompts and windows: all; from the prefix cache
+  std::int64_t kv_blocks_evicted = 0;
   std::int64_t unknown_fields = 0;              ///< fields of requests that were ignored
   double loop_s = 0;                            ///< longest event loop of a rank
   Digest128 digest;

@@ -69,6 +69,11 @@ TEST_F(ResultsReaderTest, GivesBackWhatIsKnownOfTheRun) {
     EXPECT_EQ(timing[i].total.rows, record.timing[i].total.rows);
     EXPECT_EQ(timing[i].total.bytes, record.timing[i].total.bytes);
   }
+  ASSERT_EQ(reader.prefix_caches().size(), 1U);
+  EXPECT_EQ(reader.prefix_caches()[0].rank, 1);
+  EXPECT_EQ(reader.prefix_caches()[0].root_tokens, 5'000'000'000);
+  EXPECT_EQ(reader.prefix_caches()[0].root_tokens_reused, 4'000'000'000);
+  EXPECT_EQ(reader.prefix_caches()[0].kv_blocks_evicted, 17);
   ASSERT_EQ(reader.memory().size(), 2U);
   EXPECT_EQ(reader.memory()[0].peak_rss_bytes, record.memory[0].peak_rss_bytes);
   EXPECT_EQ(reader.expert_load().num_experts, 3);

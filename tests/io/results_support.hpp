@@ -165,6 +165,7 @@ inline RunRecord sample_record(std::int64_t num_rows_expected) {
                     .node = "another",
                     .phase = Phase::dispatch_wait,
                     .total = {.seconds = 0.25, .calls = 1, .rows = 0, .bytes = std::int64_t{1} << 40}}};
+  record.prefix_caches = {{.rank = 1, .root_tokens = 5'000'000'000, .root_tokens_reused = 4'000'000'000, .kv_blocks_evicted = 17}};
   record.memory = {{.rank = 0, .peak_rss_bytes = 123456789}, {.rank = 1, .peak_rss_bytes = 5}};
   record.load = {.num_layers = 2, .num_experts = 3, .rows = {1, 2, 3, 4, 5, 6}};
   record.placement = {
