@@ -56,7 +56,8 @@ std::map<std::string, std::string> read_index(const std::filesystem::path& path)
   for (const auto& [name, file] : weight_map->items()) {
     const auto plain =
         file.is_string() ? std::filesystem::path(file.get_ref<const std::string&>()) : std::filesystem::path{};
-    if (plain.empty() || plain != plain.filename() || plain == "." || plain == "..") {
+    const bool is_printable = std::ranges::none_of(plain.native(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+    if (plain.empty() || plain != plain.filename() || plain == "." || plain == ".." || !is_printable) {
       throw Failure{ExitCode::unreadable_input,
                     fmt::format("{}: tensor {} lies in {} (that is not the name of a file in the same folder) download "
                                 "it again",

@@ -41,7 +41,7 @@ class TreeBuilder final : public nlohmann::json_sax<Json> {
     Json& object = *open_.back();
     if (object.contains(name)) {
       return fail(JsonProblem::Kind::duplicate_key, 0,
-                  fmt::format("key \"{}\" appears twice in one object", utf8_prefix(name, 100)));
+                  fmt::format("key {} appears twice in one object", json_excerpt(Json(name), 100)));
     }
     slot_ = &object[std::move(name)];
     return true;

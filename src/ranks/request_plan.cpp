@@ -86,6 +86,26 @@ struct Planner {
                        *bad, name, config.vocab_size - 1);
   }
 
+  /// A token of the plan that has no embedding: the tokenizer has more tokens than the model.
+  std::optional<TokenId> token_without_embedding() const {
+    const auto first_bad = [&](const Tokens& tokens, const std::vector<Target>& targets) -> std::optional<TokenId> {
+      for (const TokenId token : tokens) {
+        if (token >= config.vocab_size) return token;
+      }
+      for (const Target& target : targets) {
+        if (target.token >= config.vocab_size) return target.token;
+      }
+      return std::nullopt;
+    };
+    for (const TreePlan& tree : plan.trees) {
+      if (const auto bad = first_bad(tree.tokens, tree.targets)) return bad;
+      for (const BranchPlan& branch : tree.branches) {
+        if (const auto bad = first_bad(branch.tokens, branch.targets)) return bad;
+      }
+    }
+    return std::nullopt;
+  }
+
   /// Why a continuation cannot be scored; sets the row's status, too.
   bool continuation_ok(const TextOrIds& field, Tokens& tokens, Row& row) const;
 
@@ -245,6 +265,11 @@ RequestPlan plan_request(const Request& request, const model::Tokenizer& tokeniz
     case RequestKind::loglikelihood_rolling: planner.plan_rolling(); break;
     case RequestKind::generate_until:
     case RequestKind::completion: planner.plan_generation(); break;
+  }
+  if (const auto bad = planner.token_without_embedding()) {
+    planner.fail(RowStatus::bad_token, fmt::format("token {} of a text is outside the vocabulary (the model has ids 0 to {}) use the "
+                                                   "tokenizer of this model",
+                                                   *bad, config.vocab_size - 1));
   }
   for (Row& row : planner.plan.rows) {
     if (!succeeded(row.status)) continue;

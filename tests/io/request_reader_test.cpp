@@ -275,6 +275,7 @@ TEST(RequestReaderTest, bad_json_and_bad_utf8) {
   const std::vector<BadCase> lost = {
       {"", bad_json, "not valid JSON"},
       {"{", bad_json, "not valid JSON"},
+      {R"({"a\nb": 1, "a\nb": 2})", bad_json, R"(key "a\nb" appears twice)"},  // a message is one line
       {"\xff", bad_utf8, "not UTF-8 (byte 1"},
       {"[]", bad_field, "the line is a list"},
       {"\"text\"", bad_field, "the line is a string"},

@@ -194,6 +194,7 @@ TEST_F(SafetensorsTest, refuses_a_broken_index) {
       {R"({"weight_map":{"a":"one.safetensors","b":"one.safetensors"}})", R"(tensor "b" is not in)"},
       {R"({"weight_map":{"a":"gone.safetensors"}})", "cannot open"},
       {R"({"weight_map":{"a":"../one.safetensors"}})", "not the name of a file in the same folder"},
+      {R"({"weight_map":{"a":"one\nmore"}})", R"("one\nmore" (that is not the name of a file in the same folder)"},
       {R"({"weight_map":{"a":".."}})", "not the name of a file in the same folder"},
       {R"({"weight_map":{"a":7}})", "not the name of a file in the same folder"},
       {R"({"weight_map":{}})", "names no tensors"},

@@ -41,6 +41,24 @@ Request loglikelihood(Tokens context, std::vector<Tokens> continuations) {
   return request;
 }
 
+TEST(PlanRequest, ATextWithTokensThatTheModelLacksIsABadToken) {
+  ModelConfig small = config();
+  small.vocab_size = 5;  // the tokenizer has more
+  for (const RequestKind kind : {RequestKind::loglikelihood, RequestKind::loglikelihood_rolling, RequestKind::generate_until}) {
+    Request request{.custom_id = "x", .input_line = 3, .kind = kind, .context = "some text", .continuations = {}};
+    if (kind == RequestKind::loglikelihood) request.continuations.emplace_back(" more");
+    const RequestPlan p = plan_request(request, tokenizer(), small, 600);
+    ASSERT_EQ(p.rows.size(), 1U);
+    EXPECT_EQ(p.rows[0].status, RowStatus::bad_token);
+    EXPECT_TRUE(p.trees.empty());
+    EXPECT_TRUE(p.rows[0].token_ids.empty());
+  }
+  // Also where only the last token of a continuation, which is never fed, is unknown to the model.
+  Request last = loglikelihood({1, 2}, {});
+  last.continuations.emplace_back(std::string(" more"));
+  EXPECT_EQ(plan_request(last, tokenizer(), small, 600).rows.at(0).status, RowStatus::bad_token);
+}
+
 TEST(PlanLoglikelihood, OneRootServesAllContinuations) {
   const RequestPlan p = plan(loglikelihood(count_up(5), {{7}, {8, 9, 10}}), 64);
   ASSERT_EQ(p.rows.size(), 2U);
