@@ -19,7 +19,8 @@ static_assert(pack_group_rows == panel_width);
 int num_panels(int num_out) { return (num_out + panel_width - 1) / panel_width; }
 
 std::size_t panel_bytes(ComputeType type, int num_in) {
-  return element_bytes(type) * panel_width * static_cast<std::size_t>(num_in);
+  const int padded = type == ComputeType::bf16 ? num_in + num_in % 2 : num_in;
+  return element_bytes(type) * panel_width * static_cast<std::size_t>(padded);
 }
 
 /// One panel from up to 32 rows of w. // w: [num_columns, num_in]
@@ -27,29 +28,34 @@ void pack_panel(ComputeType type, const float* w, int num_columns, int num_in, s
   std::memset(panel, 0, panel_bytes(type, num_in));
   for (int column = 0; column < num_columns; ++column) {
     const float* row = w + std::int64_t{column} * num_in;
-    const int element = panel_element(type, column);
     if (type == ComputeType::bf16) {
-      auto* to = reinterpret_cast<std::uint16_t*>(panel) + element;
-      for (int k = 0; k < num_in; ++k) to[std::int64_t{k} * panel_width] = to_bf16(row[k]).bits;
+      auto* to = reinterpret_cast<std::uint16_t*>(panel);
+      for (int k = 0; k < num_in; ++k) to[pair_element(k, column)] = to_bf16(row[k]).bits;
     } else {
-      auto* to = reinterpret_cast<float*>(panel) + element;
+      auto* to = reinterpret_cast<float*>(panel) + column;
       for (int k = 0; k < num_in; ++k) to[std::int64_t{k} * panel_width] = row[k];
     }
   }
 }
 
-/// Rows of x as float, cut into pieces: [pieces, num_rows, piece_stride].
+/// Values of x that a piece of it holds.
+int piece_values(const KernelTable& kernels, ComputeType type) {
+  return type == ComputeType::bf16 ? piece_steps * kernels.bf16_per_float : piece_steps;
+}
+
+/// Rows of x as the tiles take them, cut into pieces: [pieces, num_rows, piece_stride].
 void cut_rows(const KernelTable& kernels, RowsView x, int first_row, int num_rows, int num_in, float* pieces) {
+  const std::int64_t values = piece_values(kernels, x.type);
   Kokkos::parallel_for("gemm rows", HostRange(0, num_rows), [=, &kernels](const int row) {
     const std::int64_t begin = (first_row + row) * x.row_stride;
-    for (std::int64_t k = 0; k < num_in; k += piece_steps) {
-      const std::int64_t steps = std::min<std::int64_t>(piece_steps, num_in - k);
-      float* to = pieces + piece_offset(k / piece_steps, num_rows, row);
+    for (std::int64_t k = 0; k < num_in; k += values) {
+      const std::int64_t count = std::min<std::int64_t>(values, num_in - k);
+      float* to = pieces + piece_offset(k / values, num_rows, row);
       if (x.type == ComputeType::bf16) {
-        kernels.widen_row(reinterpret_cast<const std::uint16_t*>(x.data) + begin + k, steps, to);
+        kernels.lay_bf16_row(reinterpret_cast<const std::uint16_t*>(x.data) + begin + k, count, to);
       } else {
         std::memcpy(to, reinterpret_cast<const float*>(x.data) + begin + k,
-                    static_cast<std::size_t>(steps) * sizeof(float));
+                    static_cast<std::size_t>(count) * sizeof(float));
       }
     }
   });
@@ -112,12 +118,14 @@ void gemm(const PackedMatrix& w, RowsView x, int num_rows, float* y, std::int64_
   MOEBIUS_EXPECT(num_rows == 1 || (x.row_stride >= w.num_in() && y_stride >= w.num_out()));
   thread_local Workspace workspace;
   const KernelTable& kernels = active_kernels();
+  const std::int64_t values = piece_values(kernels, x.type);
+  const std::int64_t num_pieces = (w.num_in() + values - 1) / values;
   const int num_blocks = (num_rows + max_strip_rows - 1) / max_strip_rows;
   const int num_strips = (w.num_out() + max_strip_columns - 1) / max_strip_columns;
   int first_row = 0;
   for (int block = 0; block < num_blocks; ++block) {
     const int rows = (num_rows - first_row) / (num_blocks - block);
-    float* pieces = workspace.floats(static_cast<std::size_t>(piece_offset(num_pieces(w.num_in()), rows, 0)));
+    float* pieces = workspace.floats(static_cast<std::size_t>(piece_offset(num_pieces, rows, 0)));
     cut_rows(kernels, x, first_row, rows, w.num_in(), pieces);
     float* y_block = y + first_row * y_stride;
     Kokkos::parallel_for("gemm", HostRange(0, num_strips), [=, &kernels, &w](const int strip) {

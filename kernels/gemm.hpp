@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // Matrix product of rows with a weight matrix. Every output element is one chain of fused multiply-adds
-// over k = 0..num_in-1 that starts from zero (portable: multiply, then add): its bits depend on its row
-// of x and its row of w only, not on how many rows are computed together, nor on threads.
+// over k = 0..num_in-1 that starts from zero (portable: multiply, then add; avx512_bf16 in bf16: of each pair
+// k, k + 1 the second first, denormals taken as zero): its bits depend on its row of x and its row of w only,
+// not on how many rows are computed together, nor on threads.
 
 #include <cstddef>
 #include <cstdint>
@@ -29,7 +30,7 @@ void pack_rows(ComputeType type, int num_out, int num_in, int first_row, std::sp
                std::span<std::byte> memory);
 
 /// A weight matrix in the order in which the tiles read it: panels of 32 output columns, zero-padded,
-/// [panel][num_in][32]; in bf16 the columns c and c + 16 of a panel share a 32-bit word (panel.hpp).
+/// [panel][num_in][32], in bf16 [panel][num_in / 2][32][2] with an odd num_in padded (panel.hpp).
 /// A view of packed memory that somebody else owns.
 class PackedMatrix {
  public:

@@ -22,6 +22,7 @@ const char* to_string(Isa isa) {
     case Isa::portable: return "portable";
     case Isa::avx2: return "avx2";
     case Isa::avx512: return "avx512";
+    case Isa::avx512_bf16: return "avx512_bf16";
   }
   return "?";
 }
@@ -29,7 +30,7 @@ const char* to_string(Isa isa) {
 bool isa_available(Isa isa) { return find_kernels(isa) != nullptr; }
 
 Isa best_isa() {
-  for (const Isa isa : {Isa::avx512, Isa::avx2}) {
+  for (const Isa isa : {Isa::avx512_bf16, Isa::avx512, Isa::avx2}) {
     if (isa_available(isa)) return isa;
   }
   return Isa::portable;

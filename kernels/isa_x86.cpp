@@ -8,6 +8,7 @@ namespace moebius::kernels {
 extern const KernelTable portable_kernels;
 extern const KernelTable avx2_kernels;
 extern const KernelTable avx512_kernels;
+extern const KernelTable avx512_bf16_kernels;
 
 const KernelTable* find_kernels(Isa isa) {
   __builtin_cpu_init();
@@ -16,6 +17,8 @@ const KernelTable* find_kernels(Isa isa) {
     case Isa::avx2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &avx2_kernels : nullptr;
     case Isa::avx512:
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("fma") ? &avx512_kernels : nullptr;
+    case Isa::avx512_bf16:
+      return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("fma") ? &avx512_bf16_kernels : nullptr;
   }
   return nullptr;
 }

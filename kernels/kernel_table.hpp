@@ -21,10 +21,10 @@ inline constexpr int max_strip_columns = 128;
 /// Rows of x times some panels of w.
 struct GemmStrip {
   ComputeType type;
-  const void* w;         // [panels, num_in, 32] elements of `type`, order of panel.hpp
+  const void* w;         // [panels, num_in padded, 32] elements of `type`, order of panel.hpp
   std::int64_t num_in;
   int num_columns;       ///< to be written; the last panel may be partly used
-  const float* x;        // [pieces, num_rows, piece_stride]
+  const float* x;        // [pieces, num_rows, piece_stride]; bf16 as lay_bf16_row makes it
   int num_rows;          ///< at most max_strip_rows
   float* y;              // [num_rows, num_columns]
   std::int64_t y_stride;
@@ -53,12 +53,19 @@ struct AttendTask {
   float* values;         // scratch [rows, value panels * 32]
 };
 
+struct PeakLoop {
+  float (*run)(std::int64_t num_steps, float start);
+  int flops_per_step;
+};
+
 struct KernelTable {
   Isa isa;
   void (*gemm_strip)(const GemmStrip&);
   void (*attend)(const AttendTask&);
   void (*narrow_row)(const float* x, std::int64_t n, std::uint16_t* y);
-  void (*widen_row)(const std::uint16_t* x, std::int64_t n, float* y);
+  /// A row of bf16 (n of them) as the floats that gemm_strip takes: widened, or two in the bits of a float.
+  void (*lay_bf16_row)(const std::uint16_t* x, std::int64_t n, float* y);
+  int bf16_per_float;  ///< 1 or 2
   void (*rms_norm_row)(const float* x, const float* weight, std::int64_t n, float eps, float* y);
   /// x: [2, half], turned by the angles whose cosines and sines are given.
   void (*rope_row)(const float* cosines, const float* sines, std::int64_t half, float* x);
@@ -71,9 +78,9 @@ struct KernelTable {
   void (*exp_row)(const float* x, float shift, float factor, std::int64_t n, float* y);
   /// Sum of exp(x - shift).
   double (*sum_exp_row)(const float* x, float shift, std::int64_t n);
-  /// Register-resident multiply-adds; each step is flops_per_step operations. For peak.hpp.
-  float (*fma_steps)(std::int64_t num_steps, float start);
-  int flops_per_step;
+  /// Multiply-adds that stay in registers, as products of this type do them. For peak.hpp.
+  PeakLoop fp32_peak;
+  PeakLoop bf16_peak;
 };
 
 /// The table of the instruction set in use.

@@ -11,17 +11,18 @@
 
 namespace moebius::kernels {
 
-double measure_peak_flops(double seconds) {
+double measure_peak_flops(ComputeType type, double seconds) {
   const KernelTable& kernels = active_kernels();
+  const PeakLoop& loop = type == ComputeType::bf16 ? kernels.bf16_peak : kernels.fp32_peak;
   const double end = now_s() + seconds;
   std::int64_t steps = 1000;
   double best = 0;
   do {
     const double begin = now_s();
-    const float sum = kernels.fma_steps(steps, 1.0F);
+    const float sum = loop.run(steps, 1.0F);
     const double taken = now_s() - begin;
     MOEBIUS_ENSURE(std::isfinite(sum));  // also keeps the loop from being removed
-    best = std::max(best, static_cast<double>(steps) * kernels.flops_per_step / taken);
+    best = std::max(best, static_cast<double>(steps) * loop.flops_per_step / taken);
     if (taken < 1e-3) steps *= 2;
   } while (now_s() < end);
   return best;

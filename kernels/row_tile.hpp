@@ -3,8 +3,10 @@
 // Loops over one row, sixteen lanes at a time; the rest of a row runs through the same vector code with
 // the missing lanes filled. Internal linkage, only for tiles_*.cpp: see simd_vec.hpp.
 
+#include <cstddef>
 #include <cstdint>
 
+#include "kernels/kernel_table.hpp"
 #include "kernels/simd_vec.hpp"
 
 namespace moebius::kernels {
@@ -40,13 +42,20 @@ void narrow_row(const float* x, std::int64_t n, std::uint16_t* y) {
   map_row_bf16<N>(n, y, [](const Vec<N>& a) { return a; }, x);
 }
 
+/// An odd row ends in half a pair: zero.
 template <class N>
-void widen_row(const std::uint16_t* x, std::int64_t n, float* y) {
-  std::int64_t i = 0;
-  for (; i + N::lanes <= n; i += N::lanes) N::store(y + i, N::widen_bf16(x + i));
-  for (; i < n; ++i) {
-    const std::uint32_t bits = std::uint32_t{x[i]} << 16;
-    __builtin_memcpy(y + i, &bits, sizeof bits);
+void lay_bf16_row(const std::uint16_t* x, std::int64_t n, float* y) {
+  if constexpr (N::has_dot) {
+    __builtin_memcpy(y, x, static_cast<std::size_t>(n) * sizeof *x);
+    if (n % 2 != 0) __builtin_memset(reinterpret_cast<char*>(y) + n * 2, 0, 2);
+  } else {
+    std::int64_t i = 0;
+    for (; i + N::lanes <= n; i += N::lanes) N::store(y + i, N::widen_bf16(x + i));
+    for (; i < n; ++i) {
+      const std::uint32_t bits = std::uint32_t{x[i]} << 16;
+      __builtin_memcpy(y + i, &bits, sizeof bits);
+    }
+    if (n % 2 != 0) y[n] = 0.0F;
   }
 }
 
@@ -164,8 +173,8 @@ double sum_exp_row(const float* x, float shift, std::int64_t n) {
 }
 
 /// Multiply-adds in as many independent registers as a tile has, nothing else: the arithmetic peak.
-template <class N>
-float fma_steps(std::int64_t num_steps, float start) {
+template <class N, class MultiplyAdd>
+MOEBIUS_INLINE float peak_steps(std::int64_t num_steps, float start, const MultiplyAdd& multiply_add) {
   typename N::Reg acc[N::num_accumulators];
 #pragma GCC unroll 32
   for (int i = 0; i < N::num_accumulators; ++i) acc[i] = N::set1(start + static_cast<float>(i));
@@ -173,7 +182,7 @@ float fma_steps(std::int64_t num_steps, float start) {
   const typename N::Reg b = N::set1(start);
   for (std::int64_t step = 0; step < num_steps; ++step) {
 #pragma GCC unroll 32
-    for (int i = 0; i < N::num_accumulators; ++i) acc[i] = N::fma(acc[i], a, b);
+    for (int i = 0; i < N::num_accumulators; ++i) acc[i] = multiply_add(acc[i], a, b);
   }
   float lane[N::lanes];
   float sum = 0;
@@ -182,6 +191,32 @@ float fma_steps(std::int64_t num_steps, float start) {
     sum += lane[0];
   }
   return sum;
+}
+
+template <class N>
+float fma_steps(std::int64_t num_steps, float start) {
+  using Reg = typename N::Reg;
+  return peak_steps<N>(num_steps, start, [](Reg acc, Reg a, Reg b) { return N::fma(acc, a, b); });
+}
+
+template <class N>
+float dot_steps(std::int64_t num_steps, float start) {
+  using Reg = typename N::Reg;
+  return peak_steps<N>(num_steps, start, [](Reg acc, Reg a, Reg b) { return N::dot(a, b, acc); });
+}
+
+template <class N>
+constexpr PeakLoop fp32_peak_loop() {
+  return {fma_steps<N>, 2 * N::num_accumulators * N::lanes};
+}
+
+template <class N>
+constexpr PeakLoop bf16_peak_loop() {
+  if constexpr (N::has_dot) {
+    return {dot_steps<N>, 4 * N::num_accumulators * N::lanes};
+  } else {
+    return fp32_peak_loop<N>();
+  }
 }
 
 }  // namespace

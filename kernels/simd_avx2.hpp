@@ -15,6 +15,7 @@ struct Avx2 {
   static constexpr int lanes = 8;
   static constexpr int num_accumulators = 12;  // of sixteen registers
   static constexpr int max_rows = 6;
+  static constexpr bool has_dot = false;
 
   static Reg set1(float x) { return _mm256_set1_ps(x); }
   static Reg load(const float* p) { return _mm256_loadu_ps(p); }

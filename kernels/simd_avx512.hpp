@@ -15,6 +15,7 @@ struct Avx512 {
   static constexpr int lanes = 16;
   static constexpr int num_accumulators = 24;  // of 32 registers
   static constexpr int max_rows = 12;
+  static constexpr bool has_dot = false;
 
   static Reg set1(float x) { return _mm512_set1_ps(x); }
   static Reg load(const float* p) { return _mm512_loadu_ps(p); }

@@ -16,6 +16,7 @@ struct Portable {
   static constexpr int lanes = 4;
   static constexpr int num_accumulators = 12;  // of sixteen registers
   static constexpr int max_rows = 3;
+  static constexpr bool has_dot = false;
 
   static Reg set1(float x) { return Reg{x, x, x, x}; }
   static Reg load(const float* p) {

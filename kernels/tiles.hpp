@@ -17,7 +17,8 @@ constexpr KernelTable make_table(Isa isa) {
       .gemm_strip = gemm_strip<N>,
       .attend = attend<N>,
       .narrow_row = narrow_row<N>,
-      .widen_row = widen_row<N>,
+      .lay_bf16_row = lay_bf16_row<N>,
+      .bf16_per_float = N::has_dot ? 2 : 1,
       .rms_norm_row = rms_norm_row<N>,
       .rope_row = rope_row<N>,
       .silu_mul_row = silu_mul_row<N>,
@@ -26,8 +27,8 @@ constexpr KernelTable make_table(Isa isa) {
       .max_row = max_row<N>,
       .exp_row = exp_row<N>,
       .sum_exp_row = sum_exp_row<N>,
-      .fma_steps = fma_steps<N>,
-      .flops_per_step = 2 * N::num_accumulators * N::lanes,
+      .fp32_peak = fp32_peak_loop<N>(),
+      .bf16_peak = bf16_peak_loop<N>(),
   };
 }
 
@@ -36,5 +37,6 @@ constexpr KernelTable make_table(Isa isa) {
 extern const KernelTable portable_kernels;
 extern const KernelTable avx2_kernels;
 extern const KernelTable avx512_kernels;
+extern const KernelTable avx512_bf16_kernels;
 
 }  // namespace moebius::kernels

@@ -20,8 +20,11 @@ int main(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   Kokkos::initialize();
   {
-    moebius::bench::KernelBench kernel_bench;
+    moebius::bench::Meter meter;
+    moebius::bench::KernelBench kernel_bench(meter);
     kernel_bench.add_benchmarks();
+    moebius::bench::AttentionBench attention_bench(meter);
+    attention_bench.add_benchmarks();
     const auto self = std::filesystem::canonical(argv[0]);
     moebius::bench::add_ring_benchmarks(self.string());
     moebius::bench::add_job_benchmarks((self.parent_path() / "moebius").string());

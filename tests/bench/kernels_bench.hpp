@@ -1,22 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Benchmarks of the kernels on one core, as rates and as shares of what the same program measures as the
-// peak of the core and of memory. Weights come from memory, as in a real model: matrices of one shape
-// take turns until half a gigabyte has passed.
+// Benchmarks of the kernels on one core, as rates and as shares of the limits of the machine (meter.hpp).
+// Weights come from memory, as in a real model: matrices of one shape take turns until half a gigabyte has
+// passed.
 
 #include <benchmark/benchmark.h>
 
-#include <cstdint>
+#include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
-#include "kernels/gemm.hpp"
+#include "tests/bench/meter.hpp"
 #include "tests/support/owned_matrix.hpp"
 
 namespace moebius::bench {
 
+/// Uniform in [-1, 1), always the same.
+std::vector<float> random_floats(std::size_t n);
+
+/// Registers with manual time and at least a few iterations.
+benchmark::internal::Benchmark* add_benchmark(const std::string& name, std::function<void(benchmark::State&)> function);
+
+/// Products with weights, whole experts, and what is computed row by row.
 class KernelBench {
  public:
+  explicit KernelBench(Meter& meter) : meter_(meter) {}
   /// Registers everything; this object must outlive the run.
   void add_benchmarks();
 
@@ -26,22 +35,31 @@ class KernelBench {
     int num_out, num_in;
     bool operator==(const Shape&) const = default;
   };
-  struct Machine {
-    double flops;       ///< per second, one core
-    double read_bytes;  ///< per second, one core, from memory
-  };
-
-  const Machine& machine();
+  /// Enough matrices that the caches hold none when its turn comes.
   const std::vector<test::OwnedMatrix>& matrices(Shape shape);
-  void peak(benchmark::State& state);
   void gemm(benchmark::State& state, Shape shape);
-  void prefill(benchmark::State& state, ComputeType type);
-  void decode(benchmark::State& state, ComputeType type);
+  void expert_ffn(benchmark::State& state, ComputeType type, int hidden, int width);
   void log_softmax(benchmark::State& state);
 
-  std::optional<Machine> machine_;
+  Meter& meter_;
   std::optional<Shape> shape_;
   std::vector<test::OwnedMatrix> matrices_;  // of shape_
+};
+
+/// Attention over paged keys and values.
+class AttentionBench {
+ public:
+  explicit AttentionBench(Meter& meter) : meter_(meter) {}
+  void add_benchmarks();
+
+ private:
+  struct Heads {
+    int num_heads, num_kv_heads, head_dim;
+  };
+  void prefill(benchmark::State& state, ComputeType type, Heads heads);
+  void decode(benchmark::State& state, ComputeType type, Heads heads);
+
+  Meter& meter_;
 };
 
 }  // namespace moebius::bench

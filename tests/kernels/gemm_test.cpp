@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "base/check.hpp"
 #include "tests/kernels/kernel_test.hpp"
@@ -65,8 +66,11 @@ TEST_P(GemmTest, EqualsTheDoubleLoopOnRandomShapes) {
 }
 
 TEST_P(GemmTest, ARowHasTheSameBitsInAnyNumberOfRows) {
+  struct Case {
+    int num_out, num_in, dense_until;  // every number of rows up to here, then each 13th
+  };
   for (const ComputeType type : compute_types) {
-    for (const auto& [num_out, num_in] : {std::pair{150, 300}, std::pair{32, 64}, std::pair{97, 513}}) {
+    for (const auto& [num_out, num_in, dense_until] : {Case{40, 70, 300}, Case{150, 300, 40}, Case{97, 1100, 20}, Case{32, 1, 20}}) {
       constexpr int most_rows = 300;
       const OwnedMatrix w(type, normal(static_cast<std::size_t>(num_out * num_in)), num_out, num_in);
       const StoredRows x(type, normal(static_cast<std::size_t>(most_rows * num_in)), num_in);
@@ -74,7 +78,7 @@ TEST_P(GemmTest, ARowHasTheSameBitsInAnyNumberOfRows) {
       for (int row = 0; row < most_rows; ++row) {
         gemm(w, x.from_row(row), 1, alone.y.data() + row * alone.stride, alone.stride);
       }
-      for (int num_rows = 1; num_rows <= most_rows; num_rows += num_rows < 40 ? 1 : 13) {
+      for (int num_rows = 1; num_rows <= most_rows; num_rows += num_rows < dense_until ? 1 : 13) {
         const int first = between(0, most_rows - num_rows);
         Product together(num_rows, num_out);
         gemm(w, x.from_row(first), num_rows, together.y.data(), together.stride);
@@ -87,25 +91,65 @@ TEST_P(GemmTest, ARowHasTheSameBitsInAnyNumberOfRows) {
   }
 }
 
+/// Rows in any order, cut into calls at random places: what a batch is made of does not reach the bits.
+TEST_P(GemmTest, TheCompositionOfABatchDoesNotReachTheBits) {
+  constexpr int num_rows = 150;
+  constexpr int num_in = 530;
+  constexpr int num_out = 64;
+  for (const ComputeType type : compute_types) {
+    const OwnedMatrix w(type, normal(num_out * num_in), num_out, num_in);
+    const auto x = normal(num_rows * num_in);
+    const StoredRows in_order(type, x, num_in);
+    Product expected(num_rows, num_out);
+    gemm(w, in_order.view, num_rows, expected.y.data(), expected.stride);
+    std::vector<int> order(num_rows);
+    std::iota(order.begin(), order.end(), 0);
+    for (int trial = 0; trial < 4; ++trial) {
+      std::shuffle(order.begin(), order.end(), random_);
+      std::vector<float> shuffled;
+      for (const int row : order) shuffled.insert(shuffled.end(), x.begin() + row * num_in, x.begin() + (row + 1) * num_in);
+      const StoredRows rows(type, shuffled, num_in);
+      Product product(num_rows, num_out);
+      for (int first = 0; first < num_rows;) {
+        const int count = std::min(between(1, 60), num_rows - first);
+        gemm(w, rows.from_row(first), count, product.y.data() + first * product.stride, product.stride);
+        first += count;
+      }
+      for (int i = 0; i < num_rows; ++i) {
+        ASSERT_TRUE(same_bits(product.row(i, num_out), expected.row(order[static_cast<std::size_t>(i)], num_out))) << i;
+      }
+    }
+  }
+}
+
 /// The documented chain, element by element, with this library's scalar fma (or multiply and add).
 TEST_P(GemmTest, EveryElementIsOneChainOverK) {
   const int num_out = 70;
-  const int num_in = 700;
+  const int num_in = 701;
   const auto w = normal(static_cast<std::size_t>(num_out * num_in));
   const auto x = normal(static_cast<std::size_t>(num_in));
-  std::vector<float> expected(static_cast<std::size_t>(num_out), 0.0F);
-  for (int j = 0; j < num_out; ++j) {
-    float& sum = expected[static_cast<std::size_t>(j)];
-    for (int k = 0; k < num_in; ++k) {
-      const float a = x[static_cast<std::size_t>(k)];
-      const float b = w[static_cast<std::size_t>(j * num_in + k)];
-      sum = GetParam() == Isa::portable ? a * b + sum : std::fma(a, b, sum);
+  for (const ComputeType type : compute_types) {
+    std::vector<float> expected(static_cast<std::size_t>(num_out), 0.0F);
+    for (int j = 0; j < num_out; ++j) {
+      float& sum = expected[static_cast<std::size_t>(j)];
+      const auto step = [&](int k) {
+        const float a = as_stored(type, x[static_cast<std::size_t>(k)]);
+        const float b = as_stored(type, w[static_cast<std::size_t>(j * num_in + k)]);
+        sum = GetParam() == Isa::portable ? a * b + sum : std::fma(a, b, sum);
+      };
+      // The instruction takes the upper half of a pair first.
+      const bool pairs_turned = type == ComputeType::bf16 && GetParam() == Isa::avx512_bf16;
+      for (int k = 0; k < num_in; k += 2) {
+        if (pairs_turned && k + 1 < num_in) step(k + 1);
+        step(k);
+        if (!pairs_turned && k + 1 < num_in) step(k + 1);
+      }
     }
+    const StoredRows rows(type, x, num_in);
+    std::vector<float> y(expected.size());
+    gemm(OwnedMatrix(type, w, num_out, num_in), rows.view, 1, y.data(), num_out);
+    EXPECT_TRUE(same_bits(y, expected)) << to_string(type);
   }
-  const StoredRows rows(ComputeType::fp32, x, num_in);
-  std::vector<float> y(expected.size());
-  gemm(OwnedMatrix(ComputeType::fp32, w, num_out, num_in), rows.view, 1, y.data(), num_out);
-  EXPECT_TRUE(same_bits(y, expected));
 }
 
 TEST_P(GemmTest, ANaNStaysInItsRowAndColumn) {

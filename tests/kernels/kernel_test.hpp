@@ -46,7 +46,7 @@ class KernelTest : public ::testing::TestWithParam<Isa> {
 
 inline std::vector<Isa> available_isas() {
   std::vector<Isa> isas;
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::avx512_bf16}) {
     if (isa_available(isa)) isas.push_back(isa);
   }
   return isas;
