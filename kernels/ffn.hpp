@@ -12,9 +12,6 @@
 
 namespace moebius::kernels {
 
-/// out = silu(gate) * up in compute type. gate, up, out: [num_rows, width], dense.
-void silu_mul(const float* gate, const float* up, int num_rows, int width, ComputeType type, std::byte* out);
-
 /// The three matrices, all of one type. gate, up: [width, hidden]; down: [hidden, width].
 struct ExpertFfn {
   PackedMatrix gate;
@@ -23,21 +20,20 @@ struct ExpertFfn {
   [[nodiscard]] std::size_t bytes() const { return gate.bytes() + up.bytes() + down.bytes(); }
 };
 
-/// Intermediate rows of expert_ffn; grows when a call needs more, so reserve() the largest one early.
+/// silu(gate) * up of a block of rows; grows when a call needs more, so reserve() the largest one early.
 /// Not to be shared by calls that run at the same time.
 class FfnScratch {
  public:
   void reserve(int num_rows, int width);
-  [[nodiscard]] std::size_t bytes() const;
+  [[nodiscard]] std::size_t bytes() const { return product_.size() * sizeof(float); }
 
  private:
   friend void expert_ffn(const ExpertFfn&, RowsView, int, float*, FfnScratch&);
-  std::vector<float> gate_;  // [num_rows, width]
-  std::vector<float> up_;    // [num_rows, width]
-  std::vector<float> product_;  // [num_rows, width] in compute type; float for its alignment
+  std::vector<float> product_;  // as pieces of rows: row_pieces.hpp
 };
 
-/// y = ffn(x). x: [num_rows, hidden] in the type of the matrices; y: [num_rows, hidden], dense.
+/// y = ffn(x). x: [num_rows, hidden] in the type of the matrices; y: [num_rows, hidden], dense. silu(gate) * up is
+/// rounded to their type. Rows pass in blocks, so that what lies between the matrices stays in the caches.
 void expert_ffn(const ExpertFfn& ffn, RowsView x, int num_rows, float* y, FfnScratch& scratch);
 
 }  // namespace moebius::kernels

@@ -8,6 +8,7 @@
 #include "base/check.hpp"
 #include "kernels/kernel_table.hpp"
 #include "kernels/panel.hpp"
+#include "kernels/row_pieces.hpp"
 #include "kernels/workspace.hpp"
 
 namespace moebius::kernels {
@@ -36,29 +37,6 @@ void pack_panel(ComputeType type, const float* w, int num_columns, int num_in, s
       for (int k = 0; k < num_in; ++k) to[std::int64_t{k} * panel_width] = row[k];
     }
   }
-}
-
-/// Values of x that a piece of it holds.
-int piece_values(const KernelTable& kernels, ComputeType type) {
-  return type == ComputeType::bf16 ? piece_steps * kernels.bf16_per_float : piece_steps;
-}
-
-/// Rows of x as the tiles take them, cut into pieces: [pieces, num_rows, piece_stride].
-void cut_rows(const KernelTable& kernels, RowsView x, int first_row, int num_rows, int num_in, float* pieces) {
-  const std::int64_t values = piece_values(kernels, x.type);
-  Kokkos::parallel_for("gemm rows", HostRange(0, num_rows), [=, &kernels](const int row) {
-    const std::int64_t begin = (first_row + row) * x.row_stride;
-    for (std::int64_t k = 0; k < num_in; k += values) {
-      const std::int64_t count = std::min<std::int64_t>(values, num_in - k);
-      float* to = pieces + piece_offset(k / values, num_rows, row);
-      if (x.type == ComputeType::bf16) {
-        kernels.lay_bf16_row(reinterpret_cast<const std::uint16_t*>(x.data) + begin + k, count, to);
-      } else {
-        std::memcpy(to, reinterpret_cast<const float*>(x.data) + begin + k,
-                    static_cast<std::size_t>(count) * sizeof(float));
-      }
-    }
-  });
 }
 
 }  // namespace
@@ -118,29 +96,11 @@ void gemm(const PackedMatrix& w, RowsView x, int num_rows, float* y, std::int64_
   MOEBIUS_EXPECT(num_rows == 1 || (x.row_stride >= w.num_in() && y_stride >= w.num_out()));
   thread_local Workspace workspace;
   const KernelTable& kernels = active_kernels();
-  const std::int64_t values = piece_values(kernels, x.type);
-  const std::int64_t num_pieces = (w.num_in() + values - 1) / values;
-  const int num_blocks = (num_rows + max_strip_rows - 1) / max_strip_rows;
-  const int num_strips = (w.num_out() + max_strip_columns - 1) / max_strip_columns;
-  int first_row = 0;
-  for (int block = 0; block < num_blocks; ++block) {
-    const int rows = (num_rows - first_row) / (num_blocks - block);
-    float* pieces = workspace.floats(static_cast<std::size_t>(piece_offset(num_pieces, rows, 0)));
+  for_row_blocks(num_rows, [&](int first_row, int rows) {
+    float* pieces = workspace.floats(pieces_size(kernels, x.type, rows, w.num_in()));
     cut_rows(kernels, x, first_row, rows, w.num_in(), pieces);
-    float* y_block = y + first_row * y_stride;
-    Kokkos::parallel_for("gemm", HostRange(0, num_strips), [=, &kernels, &w](const int strip) {
-      const int column = strip * max_strip_columns;
-      kernels.gemm_strip(GemmStrip{.type = w.type(),
-                                   .w = w.panel(column / panel_width),
-                                   .num_in = w.num_in(),
-                                   .num_columns = std::min(max_strip_columns, w.num_out() - column),
-                                   .x = pieces,
-                                   .num_rows = rows,
-                                   .y = y_block + column,
-                                   .y_stride = y_stride});
-    });
-    first_row += rows;
-  }
+    multiply_pieces(kernels, w, pieces, rows, y + first_row * y_stride, y_stride);
+  });
 }
 
 }  // namespace moebius::kernels

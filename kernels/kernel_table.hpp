@@ -30,6 +30,20 @@ struct GemmStrip {
   std::int64_t y_stride;
 };
 
+/// Rows of x times some panels of gate_proj and up_proj, and silu(gate) * up of that.
+struct GatedStrip {
+  ComputeType type;
+  const std::byte* gate;  // [panels, num_in padded, 32] elements of `type`
+  const std::byte* up;
+  std::int64_t panel_bytes;
+  std::int64_t num_in;
+  int first_panel;
+  int end_panel;
+  const float* x;        // [pieces of num_in, num_rows, piece_stride]
+  int num_rows;          ///< at most max_strip_rows
+  float* product;        // [pieces of the width, num_rows, piece_stride]
+};
+
 /// Some tokens of one segment for one kv head. A row is a (token, head) pair: row = token * group + head.
 struct AttendTask {
   ComputeType type;
@@ -61,6 +75,7 @@ struct PeakLoop {
 struct KernelTable {
   Isa isa;
   void (*gemm_strip)(const GemmStrip&);
+  void (*gated_strip)(const GatedStrip&);
   void (*attend)(const AttendTask&);
   void (*narrow_row)(const float* x, std::int64_t n, std::uint16_t* y);
   /// A row of bf16 (n of them) as the floats that gemm_strip takes: widened, or two in the bits of a float.
@@ -69,8 +84,6 @@ struct KernelTable {
   void (*rms_norm_row)(const float* x, const float* weight, std::int64_t n, float eps, float* y);
   /// x: [2, half], turned by the angles whose cosines and sines are given.
   void (*rope_row)(const float* cosines, const float* sines, std::int64_t half, float* x);
-  void (*silu_mul_row)(const float* gate, const float* up, std::int64_t n, float* y);
-  void (*silu_mul_row_bf16)(const float* gate, const float* up, std::int64_t n, std::uint16_t* y);
   /// residual += sum over k_idx of weights[k_idx] * expert_out[k_idx]; expert_out: [k, n].
   void (*combine_row)(float* residual, const float* expert_out, const float* weights, int k, std::int64_t n);
   float (*max_row)(const float* x, std::int64_t n);

@@ -25,21 +25,15 @@ MOEBIUS_INLINE void narrow_vec(std::uint16_t* y, const Vec<N>& a) {
   for (int part = 0; part < Vec<N>::parts; ++part) N::narrow_bf16(y + part * N::lanes, a.part[part]);
 }
 
-/// As map_row, rounded to bf16.
-template <class N, class Function, class... Input>
-MOEBIUS_INLINE void map_row_bf16(std::int64_t n, std::uint16_t* y, const Function& function, const Input*... input) {
-  std::int64_t i = 0;
-  for (; i + vector_width <= n; i += vector_width) narrow_vec<N>(y + i, function(load<N>(input + i)...));
-  if (i < n) {
-    std::uint16_t buffer[vector_width];
-    narrow_vec<N>(buffer, function(load_first<N>(input + i, n - i, 0.0F)...));
-    for (std::int64_t lane = 0; i + lane < n; ++lane) y[i + lane] = buffer[lane];
-  }
-}
-
 template <class N>
 void narrow_row(const float* x, std::int64_t n, std::uint16_t* y) {
-  map_row_bf16<N>(n, y, [](const Vec<N>& a) { return a; }, x);
+  std::int64_t i = 0;
+  for (; i + vector_width <= n; i += vector_width) narrow_vec<N>(y + i, load<N>(x + i));
+  if (i < n) {
+    std::uint16_t buffer[vector_width];
+    narrow_vec<N>(buffer, load_first<N>(x + i, n - i, 0.0F));
+    for (std::int64_t lane = 0; i + lane < n; ++lane) y[i + lane] = buffer[lane];
+  }
 }
 
 /// An odd row ends in half a pair: zero.
@@ -95,23 +89,6 @@ void rope_row(const float* cosines, const float* sines, std::int64_t half, float
     store_first(x + i, rest, turned[0]);
     store_first(x + half + i, rest, turned[1]);
   }
-}
-
-/// gate / (1 + exp(-gate)) * up
-template <class N>
-MOEBIUS_INLINE Vec<N> silu_mul(const Vec<N>& gate, const Vec<N>& up) {
-  const Vec<N> one = set1<N>(1.0F);
-  return mul(div(gate, add(one, exp(sub(set1<N>(0.0F), gate)))), up);
-}
-
-template <class N>
-void silu_mul_row(const float* gate, const float* up, std::int64_t n, float* y) {
-  map_row<N>(n, y, [](const Vec<N>& g, const Vec<N>& u) { return silu_mul(g, u); }, gate, up);
-}
-
-template <class N>
-void silu_mul_row_bf16(const float* gate, const float* up, std::int64_t n, std::uint16_t* y) {
-  map_row_bf16<N>(n, y, [](const Vec<N>& g, const Vec<N>& u) { return silu_mul(g, u); }, gate, up);
 }
 
 template <class N>

@@ -3,6 +3,7 @@
 // Makes the table of one instruction set. Included by tiles_*.cpp alone, each compiled with its own flags.
 
 #include "kernels/attention_tile.hpp"
+#include "kernels/ffn_tile.hpp"
 #include "kernels/gemm_tile.hpp"
 #include "kernels/kernel_table.hpp"
 #include "kernels/row_tile.hpp"
@@ -15,14 +16,13 @@ constexpr KernelTable make_table(Isa isa) {
   return KernelTable{
       .isa = isa,
       .gemm_strip = gemm_strip<N>,
+      .gated_strip = gated_strip<N>,
       .attend = attend<N>,
       .narrow_row = narrow_row<N>,
       .lay_bf16_row = lay_bf16_row<N>,
       .bf16_per_float = N::has_dot ? 2 : 1,
       .rms_norm_row = rms_norm_row<N>,
       .rope_row = rope_row<N>,
-      .silu_mul_row = silu_mul_row<N>,
-      .silu_mul_row_bf16 = silu_mul_row_bf16<N>,
       .combine_row = combine_row<N>,
       .max_row = max_row<N>,
       .exp_row = exp_row<N>,

@@ -8,9 +8,11 @@
 
 #include "base/check.hpp"
 #include "kernels/attention.hpp"
+#include "kernels/ffn.hpp"
 #include "kernels/kernel_table.hpp"
 #include "kernels/peak.hpp"
 #include "tests/kernels/kernel_test.hpp"
+#include "tests/support/owned_matrix.hpp"
 
 namespace moebius::kernels {
 namespace {
@@ -50,7 +52,10 @@ std::vector<float> fingerprint(Isa isa) {
   const SegmentQueries segment{x.data(), 40, bits.data(), 40, blocks, 0, 32};
   attention(layout, {.num_heads = 1, .scale = 0.3F, .window = 21}, {&segment, 1});
   kernels.rms_norm_row(x.data(), x.data() + 100, 333, 1e-6F, bits.data() + 1280);
-  kernels.silu_mul_row(x.data(), x.data() + 100, 333, bits.data() + 1700);
+  const test::OwnedMatrix matrix(ComputeType::fp32, std::span(x).first(333 * 3), 333, 3);
+  const test::OwnedMatrix down(ComputeType::fp32, std::span(x).first(333 * 3), 3, 333);
+  FfnScratch scratch;
+  expert_ffn({matrix, matrix, down}, {ComputeType::fp32, reinterpret_cast<const std::byte*>(x.data()), 3}, 100, bits.data() + 1700, scratch);
   kernels.rope_row(x.data(), x.data() + 50, 33, bits.data() + 1280);
   kernels.combine_row(bits.data() + 1700, x.data(), x.data() + 500, 3, 300);
   bits[4000] = static_cast<float>(kernels.sum_exp_row(x.data(), 3.0F, 2111));

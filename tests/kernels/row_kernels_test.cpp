@@ -114,69 +114,6 @@ TEST_P(RowKernelsTest, RopeTurnsPairsHalfAHeadApart) {
   EXPECT_THROW(apply_rope(table, std::vector<int>{10}, 1, x.data(), 8), ContractError);
 }
 
-TEST_P(RowKernelsTest, SiluMulEqualsTheDoubleLoop) {
-  const int width = 37;
-  auto gate = normal(static_cast<std::size_t>(4 * width), 5.0F);
-  gate[0] = -200.0F;  // exp(200) overflows to infinity, the result is a zero
-  gate[1] = 200.0F;
-  gate[2] = 0.0F;
-  const auto up = normal(gate.size());
-  std::vector<float> y(gate.size());
-  std::vector<Bf16> narrow(gate.size());
-  silu_mul(gate.data(), up.data(), 4, width, ComputeType::fp32, reinterpret_cast<std::byte*>(y.data()));
-  silu_mul(gate.data(), up.data(), 4, width, ComputeType::bf16, reinterpret_cast<std::byte*>(narrow.data()));
-  for (std::size_t i = 0; i < y.size(); ++i) {
-    const double expected = double{gate[i]} / (1.0 + std::exp(-double{gate[i]})) * double{up[i]};
-    ASSERT_NEAR(y[i], expected, 1e-6 * std::abs(expected) + 1e-30) << gate[i];
-    ASSERT_EQ(narrow[i].bits, to_bf16(y[i]).bits);
-  }
-}
-
-TEST_P(RowKernelsTest, ExpertFfnEqualsTheDoubleLoopsAndIgnoresItsNeighbours) {
-  const int hidden = 70;
-  const int width = 45;
-  const int num_rows = 30;
-  const auto gate = normal(static_cast<std::size_t>(width * hidden), 0.2F);
-  const auto up = normal(gate.size(), 0.2F);
-  const auto down = normal(gate.size(), 0.2F);
-  const auto x = normal(static_cast<std::size_t>(num_rows * hidden));
-  for (const ComputeType type : compute_types) {
-    const OwnedMatrix gate_proj(type, gate, width, hidden), up_proj(type, up, width, hidden), down_proj(type, down, hidden, width);
-    const ExpertFfn ffn{gate_proj, up_proj, down_proj};
-    const StoredRows rows(type, x, hidden);
-    FfnScratch scratch;
-    std::vector<float> y(x.size());
-    expert_ffn(ffn, rows.view, num_rows, y.data(), scratch);
-    // The product is rounded to compute type between the matrices: half a unit of the last place per term.
-    const double tolerance = type == ComputeType::fp32 ? 2e-6 : 1.0 / 256;
-    for (int row = 0; row < num_rows; ++row) {
-      std::vector<float> alone(static_cast<std::size_t>(hidden));
-      expert_ffn(ffn, rows.from_row(row), 1, alone.data(), scratch);
-      ASSERT_TRUE(same_bits(alone, std::span(y).subspan(static_cast<std::size_t>(row * hidden), alone.size()))) << row;
-      std::vector<double> expected(static_cast<std::size_t>(hidden), 0.0);
-      std::vector<double> magnitude(static_cast<std::size_t>(hidden), 0.0);
-      for (int i = 0; i < width; ++i) {
-        double g = 0;
-        double u = 0;
-        for (int k = 0; k < hidden; ++k) {
-          const double value = double{as_stored(type, x[static_cast<std::size_t>(row * hidden + k)])};
-          g += double{as_stored(type, gate[static_cast<std::size_t>(i * hidden + k)])} * value;
-          u += double{as_stored(type, up[static_cast<std::size_t>(i * hidden + k)])} * value;
-        }
-        const double product = g / (1.0 + std::exp(-g)) * u;
-        for (int k = 0; k < hidden; ++k) {
-          const double term = double{as_stored(type, down[static_cast<std::size_t>(k * width + i)])} * product;
-          expected[static_cast<std::size_t>(k)] += term;
-          magnitude[static_cast<std::size_t>(k)] += std::abs(term);
-        }
-      }
-      for (std::size_t k = 0; k < expected.size(); ++k) {
-        ASSERT_NEAR(alone[k], expected[k], tolerance * magnitude[k] + 1e-6);
-      }
-    }
-  }
-}
-
 TEST_P(RowKernelsTest, CombineAddsInAscendingOrderThenOnceToTheResidual) {
   const int hidden = 53;
   const int k = 3;
