@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "base/bf16.hpp"
 #include "base/check.hpp"
 #include "kernels/kernel_table.hpp"
 #include "kernels/panel.hpp"
@@ -18,14 +17,6 @@ namespace {
 /// Rows (token, head) of one task: four tiles of twelve, which share keys and values in the caches while
 /// the scores of a long context still fit the second level.
 constexpr int max_task_rows = 48;
-
-void store_element(ComputeType type, std::byte* base, std::int64_t element, float value) {
-  if (type == ComputeType::bf16) {
-    reinterpret_cast<std::uint16_t*>(base)[element] = to_bf16(value).bits;
-  } else {
-    reinterpret_cast<float*>(base)[element] = value;
-  }
-}
 
 /// Tokens of a segment that one task takes, so that its rows stay within max_task_rows.
 int tokens_per_task(int group) { return std::max(1, max_task_rows / group); }
@@ -59,8 +50,8 @@ void run_task(const KernelTable& kernels, const KvLayout& layout, const Attentio
                  .scale = shape.scale,
                  .window = shape.window > 0 ? shape.window : first_in_task + tokens.count,
                  .blocks = segment.blocks + skipped_blocks,
-                 .key_offset = layout.key_offset(kv_head),
-                 .value_offset = layout.value_offset(kv_head),
+                 .key_offset = static_cast<std::int64_t>(layout.key_offset(kv_head)),
+                 .value_offset = static_cast<std::int64_t>(layout.value_offset(kv_head)),
                  .first_position = first_in_task,
                  .num_tokens = tokens.count,
                  .q = segment.q + tokens.first * segment.q_stride + first_head * layout.key_dim,
@@ -73,22 +64,48 @@ void run_task(const KernelTable& kernels, const KvLayout& layout, const Attentio
                  .values = scratch + q_floats + score_floats});
 }
 
+void store_fp32(const KvLayout& layout, std::byte* block_layer, int slot, const float* k, const float* v) {
+  for (int head = 0; head < layout.num_kv_heads; ++head) {
+    auto* keys = reinterpret_cast<float*>(block_layer + layout.key_offset(head)) + slot;
+    auto* values = reinterpret_cast<float*>(block_layer + layout.value_offset(head));
+    for (int d = 0; d < layout.key_dim; ++d) keys[std::int64_t{d} * panel_width] = k[head * layout.key_dim + d];
+    for (int d = 0; d < layout.value_dim; ++d) {
+      const std::int64_t step = std::int64_t{d / panel_width} * KvLayout::block_tokens + slot;
+      values[step * panel_width + d % panel_width] = v[head * layout.value_dim + d];
+    }
+  }
+}
+
+/// Two numbers of a key are written as one word; a value only writes its half of the words of its pair.
+void store_bf16(const KvLayout& layout, std::byte* block_layer, int slot, const float* k, const float* v) {
+  thread_local Workspace workspace;
+  const KernelTable& kernels = active_kernels();
+  auto* narrow = reinterpret_cast<std::uint16_t*>(
+      workspace.floats(static_cast<std::size_t>(std::max(layout.key_dim, layout.value_dim))));
+  for (int head = 0; head < layout.num_kv_heads; ++head) {
+    auto* keys = reinterpret_cast<std::uint32_t*>(block_layer + layout.key_offset(head)) + slot;
+    auto* values = reinterpret_cast<std::uint16_t*>(block_layer + layout.value_offset(head));
+    kernels.narrow_row(k + std::int64_t{head} * layout.key_dim, layout.key_dim, narrow);
+    if (layout.key_dim % 2 != 0) narrow[layout.key_dim] = 0;
+    for (int d = 0; d < layout.key_dim; d += 2) {
+      keys[std::int64_t{d / 2} * panel_width] = narrow[d] | std::uint32_t{narrow[d + 1]} << 16;
+    }
+    kernels.narrow_row(v + std::int64_t{head} * layout.value_dim, layout.value_dim, narrow);
+    for (int d = 0; d < layout.value_dim; ++d) {
+      const std::int64_t panel = std::int64_t{d / panel_width} * KvLayout::block_tokens * panel_width;
+      values[panel + pair_element(slot, d % panel_width)] = narrow[d];
+    }
+  }
+}
+
 }  // namespace
 
 void store_kv(const KvLayout& layout, std::byte* block_layer, int slot_in_block, const float* k, const float* v) {
   MOEBIUS_EXPECT(slot_in_block >= 0 && slot_in_block < KvLayout::block_tokens);
-  const int key_column = panel_element(layout.type, slot_in_block);
-  for (int head = 0; head < layout.num_kv_heads; ++head) {
-    std::byte* keys = block_layer + layout.key_offset(head);
-    std::byte* values = block_layer + layout.value_offset(head);
-    for (int d = 0; d < layout.key_dim; ++d) {
-      store_element(layout.type, keys, std::int64_t{d} * panel_width + key_column, k[head * layout.key_dim + d]);
-    }
-    for (int d = 0; d < layout.value_dim; ++d) {
-      const std::int64_t step = std::int64_t{d / panel_width} * KvLayout::block_tokens + slot_in_block;
-      const int lane = panel_element(layout.type, d % panel_width);
-      store_element(layout.type, values, step * panel_width + lane, v[head * layout.value_dim + d]);
-    }
+  if (layout.type == ComputeType::bf16) {
+    store_bf16(layout, block_layer, slot_in_block, k, v);
+  } else {
+    store_fp32(layout, block_layer, slot_in_block, k, v);
   }
 }
 

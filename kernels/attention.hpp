@@ -18,7 +18,8 @@ namespace moebius::kernels {
 /// The memory of one kv block (32 positions) of one layer, K of all kv heads and then V of all:
 ///   K [kv_head][key_dim][32 positions]
 ///   V [kv_head][value panel][32 positions][32 lanes]   value_dim padded to panels of 32 lanes
-/// In bf16 the positions (K) or lanes (V) i and i + 16 share a 32-bit word, as in a PackedMatrix.
+/// In bf16 two numbers of a key (an odd key_dim is padded), and two positions of a value, share a 32-bit word,
+/// as two k in a PackedMatrix: K [kv_head][key_dim / 2][32][2], V [kv_head][value panel][16][32 lanes][2].
 struct KvLayout {
   ComputeType type = ComputeType::fp32;
   int num_kv_heads = 0;
@@ -28,7 +29,8 @@ struct KvLayout {
 
   [[nodiscard]] int num_value_panels() const { return (value_dim + 31) / 32; }
   [[nodiscard]] std::size_t key_bytes() const {  ///< of one kv head
-    return element_bytes(type) * block_tokens * static_cast<std::size_t>(key_dim);
+    const int padded = type == ComputeType::bf16 ? key_dim + key_dim % 2 : key_dim;
+    return element_bytes(type) * block_tokens * static_cast<std::size_t>(padded);
   }
   [[nodiscard]] std::size_t value_bytes() const {  ///< of one kv head
     return element_bytes(type) * block_tokens * static_cast<std::size_t>(32 * num_value_panels());
@@ -64,8 +66,8 @@ struct AttentionShape {
 };
 
 /// out = softmax(scale * q K^T) V for all segments, over the visible keys. K and V of all positions up to
-/// each segment's last one are already stored. out must not overlap q. Queries and probabilities stay in
-/// fp32. Each executing thread keeps scratch that grows to its largest call and stays.
+/// each segment's last one are already stored. out must not overlap q. Queries and probabilities are
+/// fp32, but rounded to bf16 where the keys are bf16 and products take pairs of it (avx512_bf16). Each executing thread keeps scratch that grows to its largest call and stays.
 void attention(const KvLayout& layout, const AttentionShape& shape, std::span<const SegmentQueries> segments);
 
 }  // namespace moebius::kernels

@@ -2,15 +2,17 @@
 #pragma once
 // Attention of some tokens of a segment over the keys of one kv head, in three steps: all scores, softmax
 // with the exact maximum, weighted sum of values. Keys and values of a kv block are panels, so both
-// products are the tile of gemm_tile.hpp. The blocks that every row sees whole are done for all rows
-// together; those that are cut by somebody's position or window are done token by token with exactly the
-// keys that the token sees, so that nothing is ever masked by a multiplication with zero.
+// products are the tile of panel_tile.hpp. Values of blocks that every row sees whole are added for all rows
+// together, a run of blocks in registers; those that are cut by somebody's position or window are added
+// token by token with exactly the keys that the token sees, so that no unseen value reaches a product.
+// Where the processor multiplies pairs of bf16, queries and probabilities are rounded to bf16.
 // Internal linkage, only for tiles_*.cpp: see simd_vec.hpp.
 
 #include <cstdint>
 
-#include "kernels/gemm_tile.hpp"
 #include "kernels/kernel_table.hpp"
+#include "kernels/panel_tile.hpp"
+#include "kernels/row_tile.hpp"
 #include "kernels/simd_vec.hpp"
 
 namespace moebius::kernels {
@@ -45,160 +47,270 @@ MOEBIUS_INLINE float* score_at(const AttendTask& task, int block_idx, int row) {
          (block_idx % blocks_per_piece) * block_positions;
 }
 
+/// Floats that the probabilities of the positions of a block take, in the form in which the tile reads them.
 template <class P>
-MOEBIUS_INLINE const typename P::Element* panel_at(const AttendTask& task, int block_idx, std::size_t offset) {
-  return static_cast<const typename P::Element*>(static_cast<const void*>(task.blocks[block_idx] + offset));
+inline constexpr int block_floats = block_positions / P::num_k * P::num_factors;
+
+/// The same for probabilities, which overwrite the scores of their piece from the front.
+template <class P>
+MOEBIUS_INLINE float* probabilities_at(const AttendTask& task, int block_idx, int row) {
+  const int first_of_piece = block_idx / blocks_per_piece * blocks_per_piece;
+  return score_at(task, first_of_piece, row) + (block_idx - first_of_piece) * block_floats<P>;
 }
 
-template <class N>
+MOEBIUS_INLINE std::int64_t value_width(const AttendTask& task) {
+  return std::int64_t{(task.value_dim + panel_width - 1) / panel_width} * panel_width;
+}
+
+template <class N, class P>
 void scale_queries(const AttendTask& task) {
+  constexpr ComputeType type = P::num_k != P::num_factors ? ComputeType::bf16 : ComputeType::fp32;
   const int num_rows = task.num_tokens * task.group;
+  const Vec<N> scale = set1<N>(task.scale);
   for (int row = 0; row < num_rows; ++row) {
     const float* q = task.q + (row / task.group) * task.q_stride + std::int64_t{row % task.group} * task.key_dim;
-    for (int d = 0; d < task.key_dim; ++d) {
-      task.scaled_q[piece_offset(d / piece_steps, num_rows, row) + d % piece_steps] = q[d] * task.scale;
+    for (std::int64_t d = 0; d < task.key_dim; d += vector_width) {
+      const std::int64_t left = task.key_dim - d;
+      const Vec<N> part = left >= vector_width ? load<N>(q + d) : load_first<N>(q + d, left, 0.0F);
+      store_input<N>(type, task.scaled_q, num_rows, row, d, mul(part, scale));
     }
   }
 }
 
-/// Scores of all 32 positions of a block, also of those that the rows do not see: they are not read later.
+/// Scores of all rows for all positions of a block, also of those that a row does not see: they are not read.
 template <class N, class P>
-void score_block(const AttendTask& task, int block_idx, AttendRows rows) {
+void score_block(const AttendTask& task, int block_idx, int num_blocks) {
   const int num_rows = task.num_tokens * task.group;
-  for (std::int64_t piece = 0; piece < num_pieces(task.key_dim); ++piece) {
-    const std::int64_t d = piece * piece_steps;
-    const std::int64_t left = task.key_dim - d;
-    for_row_tiles<N>(rows.count, [&](int row, int count) {
+  const int next = block_idx + 1 < num_blocks ? block_idx + 1 : block_idx;
+  const std::int64_t all_steps = num_steps<P>(task.key_dim);
+  std::int64_t piece = 0;
+  for (std::int64_t step = 0; step < all_steps; step += piece_panel_steps<P>, ++piece) {
+    const std::int64_t left = all_steps - step;
+    const std::int64_t steps = left < piece_panel_steps<P> ? left : piece_panel_steps<P>;
+    for_row_tiles<N>(num_rows, [&](int row, int count) {
       run_panels<N, P>(count, 1,
-                       TileCall<P>{.x = task.scaled_q + piece_offset(piece, num_rows, rows.first + row),
-                                   .w = panel_at<P>(task, block_idx, task.key_offset) + d * P::step,
-                                   .panel_stride = 0,
-                                   .steps = left < piece_steps ? left : piece_steps,
-                                   .c = score_at(task, block_idx, rows.first + row),
-                                   .c_stride = piece_stride,
-                                   .start = piece == 0 ? Start::from_zero : Start::carry_on,
-                                   .ahead = task.blocks[block_idx],
-                                   .ahead_step = 0});
+                       TileCall{.x = task.scaled_q + piece_offset(piece, num_rows, row),
+                                .runs = task.blocks + block_idx,
+                                .num_runs = 1,
+                                .offset = task.key_offset + step * step_bytes,
+                                .panel_bytes = 0,
+                                .steps = steps,
+                                .c = score_at(task, block_idx, row),
+                                .c_stride = piece_stride,
+                                .start = piece == 0 ? Start::from_zero : Start::carry_on,
+                                .ahead = task.blocks + next,
+                                .ahead_offset = task.key_offset + step * step_bytes,
+                                .ahead_step = step_bytes});
+    });
+  }
+}
+
+/// exp(score - shift) of sixteen positions as the tile reads them. Returns the numbers that are stored.
+template <class N, class P>
+MOEBIUS_INLINE Vec<N> store_probabilities(float* to, const Vec<N>& values) {
+  if constexpr (P::num_k == P::num_factors) {
+    store(to, values);
+    return values;
+  } else {
+    auto* narrow = reinterpret_cast<std::uint16_t*>(to);
+    N::narrow_normal_bf16(narrow, values.part[0]);  // exp gives no denormals
+    return widen_vec<N>(narrow);
+  }
+}
+
+/// Turns the scores of positions first..end-1 of a row into exp(score - max); returns their sum. The other
+/// positions of a vector that holds one of these become zero.
+template <class N, class P>
+float exponentials(const AttendTask& task, int row, int first, int end) {
+  const int first_block = first / block_positions;
+  const float lowest = -__builtin_inff();
+  for (int i = 0; i < first % block_positions; ++i) score_at(task, first_block, row)[i] = lowest;
+  const auto for_vectors = [&](const auto& body) {
+    for (int block = first_block; block * block_positions < end; ++block) {
+      const float* scores = score_at(task, block, row);
+      const int keys = end - block * block_positions;
+      if (keys >= block_positions) {
+        body(load<N>(scores), block, 0);
+        body(load<N>(scores + vector_width), block, 1);
+        continue;
+      }
+      for (int vec = 0; vec * vector_width < keys; ++vec) {
+        body(load_first<N>(scores + vec * vector_width, keys - vec * vector_width, lowest), block, vec);
+      }
+    }
+  };
+  Vec<N> largest = set1<N>(lowest);
+  for_vectors([&](const Vec<N>& scores, int, int) { largest = max(scores, largest); });
+  const Vec<N> shift = set1<N>(max_of_lanes(largest));
+  Vec<N> sum = set1<N>(0.0F);
+  for_vectors([&](const Vec<N>& scores, int block, int vec) {
+    float* to = probabilities_at<P>(task, block, row) + vec * (block_floats<P> / 2);
+    sum = add(sum, store_probabilities<N, P>(to, exp(sub(scores, shift))));
+  });
+  return sum_of_lanes(sum);
+}
+
+/// Adds blocks begin..end-1, which all rows see whole, to the values of all rows.
+template <class N, class P>
+void add_whole_blocks(const AttendTask& task, int begin, int end) {
+  const int num_rows = task.num_tokens * task.group;
+  const int num_panels = static_cast<int>(value_width(task) / panel_width);
+  constexpr std::int64_t steps = block_positions / P::num_k;
+  // One tile of rows: panels side by side. Several: panel by panel, which then stays in the first-level cache.
+  const int together = num_rows <= N::max_rows ? num_panels : 1;
+  for (int block = begin; block < end;) {
+    const int piece_end = (block / blocks_per_piece + 1) * blocks_per_piece;
+    const int num_blocks = (piece_end < end ? piece_end : end) - block;
+    // The blocks of the next piece, or as many of the last ones.
+    const int ahead = block + num_blocks < end - num_blocks ? block + num_blocks : end - num_blocks;
+    for (int panel = 0; panel < num_panels; panel += together) {
+      for_row_tiles<N>(num_rows, [&](int row, int count) {
+        run_panels<N, P>(count, together,
+                         TileCall{.x = probabilities_at<P>(task, block, row),
+                                  .runs = task.blocks + block,
+                                  .num_runs = num_blocks,
+                                  .offset = task.value_offset + panel * steps * step_bytes,
+                                  .panel_bytes = steps * step_bytes,
+                                  .steps = steps,
+                                  .c = task.values + row * value_width(task) + panel * panel_width,
+                                  .c_stride = value_width(task),
+                                  .start = Start::carry_on,
+                                  .ahead = task.blocks + ahead,
+                                  .ahead_offset = task.value_offset + panel * steps * step_bytes,
+                                  .ahead_step = step_bytes});
+      });
+    }
+    block += num_blocks;
+  }
+}
+
+/// Adds steps begin..end-1 of one block to the values of some rows. `panels`: the value panels of the block.
+template <class N, class P>
+void add_steps(const AttendTask& task, int block_idx, AttendRows rows, int begin, int end) {
+  if (begin >= end) return;
+  constexpr std::int64_t steps = block_positions / P::num_k;
+  for_row_tiles<N>(rows.count, [&](int row, int count) {
+    run_panels<N, P>(count, static_cast<int>(value_width(task) / panel_width),
+                     TileCall{.x = probabilities_at<P>(task, block_idx, rows.first + row) + begin * P::num_factors,
+                              .runs = task.blocks + block_idx,
+                              .num_runs = 1,
+                              .offset = task.value_offset + begin * step_bytes,
+                              .panel_bytes = steps * step_bytes,
+                              .steps = end - begin,
+                              .c = task.values + (rows.first + row) * value_width(task),
+                              .c_stride = value_width(task),
+                              .start = Start::carry_on,
+                              .ahead = task.blocks + block_idx,
+                              .ahead_offset = task.value_offset,
+                              .ahead_step = 0});
+  });
+}
+
+/// Adds the half of a pair of positions that the rows see: `keep` masks the other half of each value word. The
+/// probabilities of the other half are zero, but it may hold no number at all.
+template <class N, class P>
+void add_half_step(const AttendTask& task, int block_idx, AttendRows rows, int step, std::uint32_t keep) {
+  constexpr int panels_at_once = 4;
+  alignas(64) std::uint32_t masked[panels_at_once * panel_width];
+  const auto* run = reinterpret_cast<const std::byte*>(masked);
+  const int num_panels = static_cast<int>(value_width(task) / panel_width);
+  for (int panel = 0; panel < num_panels; panel += panels_at_once) {
+    const int count_panels = num_panels - panel < panels_at_once ? num_panels - panel : panels_at_once;
+    for (int i = 0; i < count_panels; ++i) {
+      const std::byte* from = task.blocks[block_idx] + task.value_offset +
+                              ((panel + i) * std::int64_t{block_positions / P::num_k} + step) * step_bytes;
+      __builtin_memcpy(masked + i * panel_width, from, step_bytes);
+    }
+    for (int i = 0; i < count_panels * panel_width; ++i) masked[i] &= keep;
+    for_row_tiles<N>(rows.count, [&](int row, int count) {
+      run_panels<N, P>(count, count_panels,
+                       TileCall{.x = probabilities_at<P>(task, block_idx, rows.first + row) + step * P::num_factors,
+                                .runs = &run,
+                                .num_runs = 1,
+                                .offset = 0,
+                                .panel_bytes = step_bytes,
+                                .steps = 1,
+                                .c = task.values + (rows.first + row) * value_width(task) + panel * panel_width,
+                                .c_stride = value_width(task),
+                                .start = Start::carry_on,
+                                .ahead = &run,
+                                .ahead_offset = 0,
+                                .ahead_step = 0});
     });
   }
 }
 
 /// Adds keys.first..keys.end-1 of a block to the values of the rows.
 template <class N, class P>
-void add_values(const AttendTask& task, BlockKeys keys, AttendRows rows) {
-  const int num_panels = (task.value_dim + panel_width - 1) / panel_width;
-  const std::int64_t width = std::int64_t{num_panels} * panel_width;
-  for_row_tiles<N>(rows.count, [&](int row, int count) {
-    run_panels<N, P>(count, num_panels,
-                     TileCall<P>{.x = score_at(task, keys.block_idx, rows.first + row) + keys.first,
-                                 .w = panel_at<P>(task, keys.block_idx, task.value_offset) + keys.first * P::step,
-                                 .panel_stride = block_positions * P::step,
-                                 .steps = keys.end - keys.first,
-                                 .c = task.values + (rows.first + row) * width,
-                                 .c_stride = width,
-                                 .start = Start::carry_on,
-                                 .ahead = task.blocks[keys.block_idx],
-                                 .ahead_step = 0});
-  });
-}
-
-/// Turns the scores of positions first..end-1 of a row into exp(score - max); returns their sum.
-template <class N>
-float exponentials(const AttendTask& task, int row, int first, int end) {
-  const int first_block = first / block_positions;
-  const int num_blocks = (end + block_positions - 1) / block_positions;
-  const float lowest = -__builtin_inff();
-  // What the window hides at the front of the first block adds exp(-infinity) = 0 to its lanes.
-  for (int i = 0; i < first % block_positions; ++i) score_at(task, first_block, row)[i] = lowest;
-  Vec<N> largest = set1<N>(lowest);
-  const auto for_vectors = [&](const auto& whole, const auto& part) {
-    for (int block = first_block; block < num_blocks; ++block) {
-      float* scores = score_at(task, block, row);
-      const int keys = end - block * block_positions;
-      for (int i = 0; i < block_positions; i += vector_width) {
-        if (keys - i >= vector_width) {
-          whole(scores + i);
-        } else if (keys - i > 0) {
-          part(scores + i, keys - i);
-        }
-      }
-    }
-  };
-  for_vectors([&](const float* s) { largest = max(load<N>(s), largest); },
-              [&](const float* s, int n) { largest = max(load_first<N>(s, n, lowest), largest); });
-  const Vec<N> shift = set1<N>(max_of_lanes(largest));
-  Vec<N> sum = set1<N>(0.0F);
-  for_vectors(
-      [&](float* s) {
-        const Vec<N> e = exp(sub(load<N>(s), shift));
-        sum = add(sum, e);
-        store(s, e);
-      },
-      [&](float* s, int n) {
-        const Vec<N> e = exp(sub(load_first<N>(s, n, lowest), shift));
-        sum = add(sum, e);
-        store_first(s, n, e);
-      });
-  return sum_of_lanes(sum);
+void add_cut_block(const AttendTask& task, BlockKeys keys, AttendRows rows) {
+  if constexpr (P::num_k == 1) {
+    add_steps<N, P>(task, keys.block_idx, rows, keys.first, keys.end);
+  } else {
+    if (keys.first % 2 != 0) add_half_step<N, P>(task, keys.block_idx, rows, keys.first / 2, 0xffff0000U);
+    add_steps<N, P>(task, keys.block_idx, rows, (keys.first + 1) / 2, keys.end / 2);
+    if (keys.end % 2 != 0) add_half_step<N, P>(task, keys.block_idx, rows, keys.end / 2, 0x0000ffffU);
+  }
 }
 
 template <class N>
 void write_outputs(const AttendTask& task) {
-  const std::int64_t width = std::int64_t{(task.value_dim + panel_width - 1) / panel_width} * panel_width;
   for (int row = 0; row < task.num_tokens * task.group; ++row) {
-    const float* values = task.values + row * width;
     float* out = task.out + (row / task.group) * task.out_stride + std::int64_t{row % task.group} * task.value_dim;
-    for (int d = 0; d < task.value_dim; ++d) out[d] = values[d] / task.sums[row];
+    const Vec<N> sum = set1<N>(task.sums[row]);
+    map_row<N>(task.value_dim, out, [&](const Vec<N>& value) { return div(value, sum); },
+               static_cast<const float*>(task.values + row * value_width(task)));
   }
 }
 
-/// visit(keys, rows), for each row in ascending order of positions: first what lies before the blocks that all
-/// rows see whole, then these, then each token's others.
-template <class Visit>
-MOEBIUS_INLINE void for_visible_blocks(const AttendTask& task, const Visit& visit) {
+/// For each row in ascending order of positions: cut(keys, rows) for what lies before the blocks that all rows
+/// see whole, then whole(begin, end) for these, then cut(keys, rows) for each token's others.
+template <class Whole, class Cut>
+MOEBIUS_INLINE void for_visible_blocks(const AttendTask& task, const Whole& whole, const Cut& cut) {
   const int last_front = first_key(task, task.num_tokens - 1);
   const int shared_end = (task.first_position + 1) / block_positions;
   const int first_whole = (last_front + block_positions - 1) / block_positions;
   const int shared_begin = first_whole < shared_end ? first_whole : shared_end;
-  const auto visit_of_token = [&](int token, int begin, int end) {
+  const auto cut_of_token = [&](int token, int begin, int end) {
     for (int block = begin / block_positions; block * block_positions < end; ++block) {
       const int start = block * block_positions;
-      visit(BlockKeys{block, begin > start ? begin - start : 0, end - start < block_positions ? end - start : block_positions},
-            AttendRows{token * task.group, task.group});
+      cut(BlockKeys{block, begin > start ? begin - start : 0, end - start < block_positions ? end - start : block_positions},
+          AttendRows{token * task.group, task.group});
     }
   };
   for (int token = 0; token < task.num_tokens; ++token) {
-    visit_of_token(token, first_key(task, token), shared_begin * block_positions);
+    cut_of_token(token, first_key(task, token), shared_begin * block_positions);
   }
-  for (int block = shared_begin; block < shared_end; ++block) {
-    visit(BlockKeys{block, 0, block_positions}, AttendRows{0, task.num_tokens * task.group});
-  }
+  whole(shared_begin, shared_end);
   for (int token = 0; token < task.num_tokens; ++token) {
     const int begin = first_key(task, token);
     const int end_of_shared = shared_end * block_positions;
-    visit_of_token(token, begin > end_of_shared ? begin : end_of_shared, task.first_position + token + 1);
+    cut_of_token(token, begin > end_of_shared ? begin : end_of_shared, task.first_position + token + 1);
   }
 }
 
 template <class N, class P>
 void attend_panels(const AttendTask& task) {
-  scale_queries<N>(task);
-  for_visible_blocks(task, [&](BlockKeys keys, AttendRows rows) { score_block<N, P>(task, keys.block_idx, rows); });
+  scale_queries<N, P>(task);
   const int num_rows = task.num_tokens * task.group;
+  const int num_blocks = (task.first_position + task.num_tokens + block_positions - 1) / block_positions;
+  for (int block = first_key(task, 0) / block_positions; block < num_blocks; ++block) {
+    score_block<N, P>(task, block, num_blocks);
+  }
   for (int row = 0; row < num_rows; ++row) {
     const int token = row / task.group;
-    task.sums[row] = exponentials<N>(task, row, first_key(task, token), task.first_position + token + 1);
+    task.sums[row] = exponentials<N, P>(task, row, first_key(task, token), task.first_position + token + 1);
   }
-  const std::int64_t num_values = std::int64_t{num_rows} * ((task.value_dim + panel_width - 1) / panel_width) * panel_width;
+  const std::int64_t num_values = num_rows * value_width(task);
   for (std::int64_t i = 0; i < num_values; ++i) task.values[i] = 0.0F;
-  for_visible_blocks(task, [&](BlockKeys keys, AttendRows rows) { add_values<N, P>(task, keys, rows); });
+  for_visible_blocks(task, [&](int begin, int block_end) { add_whole_blocks<N, P>(task, begin, block_end); },
+                     [&](BlockKeys keys, AttendRows rows) { add_cut_block<N, P>(task, keys, rows); });
   write_outputs<N>(task);
 }
 
 template <class N>
 void attend(const AttendTask& task) {
   if (task.type == ComputeType::bf16) {
-    attend_panels<N, Bf16Panel>(task);
+    attend_panels<N, decltype(bf16_panel<N>())>(task);
   } else {
     attend_panels<N, Fp32Panel>(task);
   }

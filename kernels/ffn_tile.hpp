@@ -23,23 +23,6 @@ MOEBIUS_INLINE Vec<N> silu_mul(const Vec<N>& gate, const Vec<N>& up) {
   return mul(div(gate, add(one, exp(sub(set1<N>(0.0F), gate)))), up);
 }
 
-/// Sixteen values of a row of x of the next product, from column `column` on (a multiple of sixteen).
-template <class N>
-MOEBIUS_INLINE void store_input(ComputeType type, float* pieces, std::int64_t num_rows, std::int64_t row,
-                                std::int64_t column, const Vec<N>& values) {
-  constexpr std::int64_t bf16_per_float = N::has_dot ? 2 : 1;
-  if (type == ComputeType::fp32) {
-    store(pieces + piece_offset(column / piece_steps, num_rows, row) + column % piece_steps, values);
-    return;
-  }
-  const std::int64_t piece = column / (piece_steps * bf16_per_float);
-  const std::int64_t place = column % (piece_steps * bf16_per_float);
-  float* to = pieces + piece_offset(piece, num_rows, row) + place / bf16_per_float;
-  std::uint16_t narrow[vector_width];
-  narrow_vec<N>(narrow, values);
-  lay_bf16_row<N>(narrow, vector_width, to);
-}
-
 /// Columns beyond the width have weights of zero and become zero. Few rows take several panels of each matrix
 /// at a time: longer runs of memory.
 template <class N>

@@ -53,8 +53,8 @@ struct AttendTask {
   float scale;
   int window;            ///< keys that a query sees, its own included; at least 1
   const std::byte* const* blocks;  ///< kv blocks of the sequence, this layer; the first one covers position 0
-  std::size_t key_offset;          ///< of this kv head inside a block
-  std::size_t value_offset;
+  std::int64_t key_offset;         ///< of this kv head inside a block
+  std::int64_t value_offset;
   int first_position;    ///< of the first token, counted from the first block
   int num_tokens;
   const float* q;        // [num_tokens, group, key_dim], q_stride from token to token

@@ -2,10 +2,9 @@
 #pragma once
 // The order of numbers that the tiles read: panels [k][32 columns]. Weights (columns = outputs), keys
 // (columns = positions, k = head_dim) and values (columns = head_dim, k = positions) are all panels.
-// In fp32 column c is element c of its step. Weights in bf16 are panels of pairs, [k / 2][32 columns][2], an
-// odd k padded with zeros: what a dot product of bf16 takes, and where there is none, one load and one
-// shift or mask give sixteen floats of one k. In keys and values of bf16 the columns c and c + 16 are the
-// low and the high half of 32-bit word c (little endian).
+// In fp32 column c is element c of its step. In bf16 panels are of pairs, [k / 2][32 columns][2], an odd k
+// padded: what a dot product of bf16 takes, and where there is none, one load and one shift or mask give
+// sixteen floats of one k.
 // Internal to kernels.
 
 #include <cstdint>
@@ -17,14 +16,9 @@ namespace moebius::kernels {
 inline constexpr int panel_width = 32;
 inline constexpr int vector_width = 16;
 
-/// Where element (k, column) of a panel of bf16 weights lies.
+/// Where element (k, column) of a bf16 panel lies.
 constexpr std::int64_t pair_element(std::int64_t k, int column) {
   return k / 2 * (2 * panel_width) + column * 2 + k % 2;
-}
-
-/// Where a column of keys or values lies inside its step, in elements.
-constexpr int panel_element(ComputeType type, int column) {
-  return type == ComputeType::bf16 ? (column % vector_width) * 2 + column / vector_width : column;
 }
 
 /// Rows of x are handed to the tiles in pieces of 256 floats, [piece][row][272]: a fixed distance between

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/kernel_table.hpp"
+#include "kernels/panel.hpp"
 #include "kernels/simd_vec.hpp"
 
 namespace moebius::kernels {
@@ -23,6 +24,13 @@ MOEBIUS_INLINE void map_row(std::int64_t n, float* y, const Function& function, 
 template <class N>
 MOEBIUS_INLINE void narrow_vec(std::uint16_t* y, const Vec<N>& a) {
   for (int part = 0; part < Vec<N>::parts; ++part) N::narrow_bf16(y + part * N::lanes, a.part[part]);
+}
+
+template <class N>
+MOEBIUS_INLINE Vec<N> widen_vec(const std::uint16_t* x) {
+  Vec<N> r;
+  for (int part = 0; part < Vec<N>::parts; ++part) r.part[part] = N::widen_bf16(x + part * N::lanes);
+  return r;
 }
 
 template <class N>
@@ -51,6 +59,23 @@ void lay_bf16_row(const std::uint16_t* x, std::int64_t n, float* y) {
     }
     if (n % 2 != 0) y[n] = 0.0F;
   }
+}
+
+/// Sixteen values of a row of x of the next product, from column `column` on (a multiple of sixteen).
+template <class N>
+MOEBIUS_INLINE void store_input(ComputeType type, float* pieces, std::int64_t num_rows, std::int64_t row,
+                                std::int64_t column, const Vec<N>& values) {
+  constexpr std::int64_t bf16_per_float = N::has_dot ? 2 : 1;
+  if (type == ComputeType::fp32) {
+    store(pieces + piece_offset(column / piece_steps, num_rows, row) + column % piece_steps, values);
+    return;
+  }
+  const std::int64_t piece = column / (piece_steps * bf16_per_float);
+  const std::int64_t place = column % (piece_steps * bf16_per_float);
+  float* to = pieces + piece_offset(piece, num_rows, row) + place / bf16_per_float;
+  std::uint16_t narrow[vector_width];
+  narrow_vec<N>(narrow, values);
+  lay_bf16_row<N>(narrow, vector_width, to);
 }
 
 template <class N>

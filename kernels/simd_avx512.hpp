@@ -27,6 +27,12 @@ struct Avx512 {
   static Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
   static Reg max(Reg a, Reg b) { return _mm512_max_ps(a, b); }
   static Reg min(Reg a, Reg b) { return _mm512_min_ps(a, b); }
+  static Reg load_first(const float* p, std::int64_t n, float fill) {
+    return _mm512_mask_loadu_ps(_mm512_set1_ps(fill), first_lanes(n), p);
+  }
+  static void store_first(float* p, std::int64_t n, Reg a) { _mm512_mask_storeu_ps(p, first_lanes(n), a); }
+  static float sum_of_lanes(Reg a) { return _mm512_reduce_add_ps(a); }  // by halves
+  static float max_of_lanes(Reg a) { return _mm512_reduce_max_ps(a); }
   static Reg zero_below(Reg value, Reg x, Reg bound) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, bound, _CMP_NLT_UQ), value);
   }
@@ -54,6 +60,7 @@ struct Avx512 {
   }
 
  private:
+  static __mmask16 first_lanes(std::int64_t n) { return static_cast<__mmask16>(n < lanes ? (1U << n) - 1U : 0xffffU); }
   static __m512i load_bits(const std::uint32_t* p) { return _mm512_loadu_si512(p); }
 };
 

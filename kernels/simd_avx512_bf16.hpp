@@ -15,7 +15,10 @@ namespace {
 struct Avx512Bf16 : Avx512 {
   static constexpr bool has_dot = true;
 
-  static Reg load_words(const std::uint32_t* p) { return _mm512_castsi512_ps(_mm512_loadu_si512(p)); }
+  /// As narrow_bf16 for all but denormals, which become zero.
+  static void narrow_normal_bf16(std::uint16_t* p, Reg a) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(a)));
+  }
   /// Lane by lane c + a1 * b1 + a0 * b0, where a lane of a and b holds two bf16. The instruction takes
   /// denormal inputs as zero, flushes denormal results and rounds to nearest even, whatever the mode.
   static Reg dot(Reg a, Reg b, Reg c) {

@@ -32,6 +32,12 @@ struct Portable {
   static Reg fma(Reg a, Reg b, Reg c) { return a * b + c; }
   static Reg max(Reg a, Reg b) { return a > b ? a : b; }
   static Reg min(Reg a, Reg b) { return a < b ? a : b; }
+  static float sum_of_lanes(Reg a) { return (a[0] + a[2]) + (a[1] + a[3]); }
+  static float max_of_lanes(Reg a) {
+    const float even = a[0] > a[2] ? a[0] : a[2];
+    const float odd = a[1] > a[3] ? a[1] : a[3];
+    return even > odd ? even : odd;
+  }
   static Reg zero_below(Reg value, Reg x, Reg bound) { return x < bound ? Reg{} : value; }
   static Reg exponent_of(Reg z) { return as_reg((as_bits(z) << 23) + 0x3f800000U); }
   static Reg low_halves(const std::uint32_t* p) { return as_reg(load_bits(p) << 16); }

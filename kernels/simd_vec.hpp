@@ -44,16 +44,24 @@ MOEBIUS_INLINE void store(float* p, const Vec<N>& a) {
 /// The first n of sixteen; the other lanes are `fill`.
 template <class N>
 MOEBIUS_INLINE Vec<N> load_first(const float* p, std::int64_t n, float fill) {
-  float buffer[vector_width];
-  for (int i = 0; i < vector_width; ++i) buffer[i] = i < n ? p[i] : fill;
-  return load<N>(buffer);
+  if constexpr (N::lanes == vector_width) {
+    return {{N::load_first(p, n, fill)}};
+  } else {
+    float buffer[vector_width];
+    for (int i = 0; i < vector_width; ++i) buffer[i] = i < n ? p[i] : fill;
+    return load<N>(buffer);
+  }
 }
 
 template <class N>
 MOEBIUS_INLINE void store_first(float* p, std::int64_t n, const Vec<N>& a) {
-  float buffer[vector_width];
-  store(buffer, a);
-  for (int i = 0; i < n; ++i) p[i] = buffer[i];
+  if constexpr (N::lanes == vector_width) {
+    N::store_first(p, n, a.part[0]);
+  } else {
+    float buffer[vector_width];
+    store(buffer, a);
+    for (int i = 0; i < n; ++i) p[i] = buffer[i];
+  }
 }
 
 #define MOEBIUS_LANEWISE(name)                                                            \
@@ -82,22 +90,20 @@ MOEBIUS_INLINE Vec<N> fma(const Vec<N>& a, const Vec<N>& b, const Vec<N>& c) {
 /// The sum of the lanes by halves: lane i with i + 8, then i + 4, i + 2, i + 1.
 template <class N>
 MOEBIUS_INLINE float sum_of_lanes(const Vec<N>& a) {
-  float lane[vector_width];
-  store(lane, a);
-  for (int half = vector_width / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
+  Vec<N> sum = a;
+  for (int half = Vec<N>::parts / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) sum.part[i] = N::add(sum.part[i], sum.part[i + half]);
   }
-  return lane[0];
+  return N::sum_of_lanes(sum.part[0]);
 }
 
 template <class N>
 MOEBIUS_INLINE float max_of_lanes(const Vec<N>& a) {
-  float lane[vector_width];
-  store(lane, a);
-  for (int half = vector_width / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
+  Vec<N> largest = a;
+  for (int half = Vec<N>::parts / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) largest.part[i] = N::max(largest.part[i], largest.part[i + half]);
   }
-  return lane[0];
+  return N::max_of_lanes(largest.part[0]);
 }
 
 /// e^x, at most 1.2 units in the last place off for x in [-87.336, 88.37] (0.93 without and 0.98 with
