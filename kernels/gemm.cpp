@@ -82,10 +82,13 @@ const std::byte* PackedMatrix::panel(int panel_idx) const {
 void unpack_row(const PackedMatrix& w, int row_idx, std::span<float> row) {
   MOEBIUS_EXPECT(row_idx >= 0 && row_idx < w.num_out() && row.size() == static_cast<std::size_t>(w.num_in()));
   const std::byte* panel = w.panel(row_idx / panel_width);
-  const int element = panel_element(w.type(), row_idx % panel_width);
+  const int column = row_idx % panel_width;
   for (std::size_t k = 0; k < row.size(); ++k) {
-    const std::size_t at = k * panel_width + static_cast<std::size_t>(element);
-    row[k] = w.type() == ComputeType::bf16 ? to_float(reinterpret_cast<const Bf16*>(panel)[at]) : reinterpret_cast<const float*>(panel)[at];
+    if (w.type() == ComputeType::bf16) {
+      row[k] = to_float(reinterpret_cast<const Bf16*>(panel)[pair_element(static_cast<std::int64_t>(k), column)]);
+    } else {
+      row[k] = reinterpret_cast<const float*>(panel)[k * panel_width + static_cast<std::size_t>(column)];
+    }
   }
 }
 

@@ -44,14 +44,17 @@ void multiply_panels(const GemmStrip& strip, const std::byte* w, int num_panels,
   }
 }
 
+template <class N>
+inline constexpr int most_rows_of_two_panels = N::num_accumulators / (4 * Vec<N>::parts);
+
 template <class N, class P>
 void multiply_strip(const GemmStrip& strip) {
   const auto* w = static_cast<const std::byte*>(strip.w);
   const std::int64_t panel_bytes = num_steps<P>(strip.num_in) * step_bytes;
   const int full_panels = strip.num_columns / panel_width;
-  // Few rows: all panels side by side. Many rows: panel by panel, so that a piece of it stays in the
-  // first-level cache while all rows pass.
-  const int together = strip.num_rows <= 3 ? full_panels : 1;
+  // Few rows: panels side by side. Many rows: panel by panel, so that a piece of it stays in the first-level
+  // cache while all rows pass.
+  const int together = strip.num_rows <= most_rows_of_two_panels<N> ? full_panels : 1;
   for (int panel = 0; panel < full_panels; panel += together) {
     multiply_panels<N, P>(strip, w + panel * panel_bytes, together, strip.y + panel * panel_width, strip.y_stride);
   }

@@ -27,13 +27,15 @@ batch_in_norm          | src/model/attention_stack.cpp | s/static_cast<float>(co
 expert_sees_batch      | src/model/expert_stack.cpp    | s/^  kernels::expert_ffn(.*$/&\n  if (num_rows > 3) outputs[0] *= 1.0001F;/ | ^invariance_bf16$
 segment_sees_neighbour | src/ranks/attention_side.cpp  | s/batch_positions_.push_back(next.first_position() + i)/batch_positions_.push_back(next.first_position() + i + (next.num_tokens() == 5 ? 1 : 0))/ | ^invariance_fp32$
 lost_output            | src/ranks/attention_side.cpp  | s/counters_.outputs_received += header.num_rows;/counters_.outputs_received += header.num_rows > 8 ? 8 : header.num_rows;/ | ^invariance_fp32$
+tile_sees_rows         | kernels/panel_tile.hpp        | s/^  const float\* x = call.x;$/  const float* x = call.x + (rows == 2 ? 1 : 0);/ | ^kernels_test$
+cut_sees_neighbour     | kernels/attention_tile.hpp    | s/rows, keys.end \/ 2, 0x0000ffffU/rows, keys.end \/ 2, 0xffffffffU/ | ^kernels_test$
 log_prob_off           | src/ranks/scorer.cpp          | s/= reader_.log_prob(token);/= reader_.log_prob(token) + 0.002F;/ | ^reference$
 '
 
 cp -r "$top/CMakeLists.txt" "$top/CMakePresets.json" "$top/cmake" "$top/src" "$top/kernels" "$top/tests" "$top/inputs" "$top/jobs" "$work/"
 cd "$work"
 cmake --preset release >/dev/null
-build() { cmake --build --preset release --target moebius mpi_calls_test event_loop_test reference_check >build.log 2>&1 </dev/null; }
+build() { cmake --build --preset release --target moebius mpi_calls_test event_loop_test reference_check kernels_test >build.log 2>&1 </dev/null; }
 build || { tail -20 build.log; exit 2; }
 survived=0 run=0
 while IFS='|' read -r name file expression test; do

@@ -14,9 +14,9 @@
 namespace moebius::model {
 namespace {
 
-/// Rows of one LM head product: enough to read each weight once for many rows, few enough that logits
-/// never amount to tokens x vocabulary.
-constexpr int max_logit_rows = 16;
+/// Rows of one LM head product: enough that arithmetic and not the reading of weights sets the pace, few
+/// enough that logits stay within 16 MiB where that leaves sixteen rows: never tokens x vocabulary.
+int max_logit_rows(int vocab_size) { return std::clamp((4 << 20) / vocab_size, 16, 96); }
 
 std::size_t product(int a, int b) { return static_cast<std::size_t>(a) * static_cast<std::size_t>(b); }
 
@@ -51,7 +51,7 @@ void AttentionStack::allocate_scratch() {
   update_.resize(product(tokens, config_.hidden_size));
   qkv_.resize(product(tokens, qkv_width()));
   mixed_.resize(product(tokens, q_width()));
-  logits_.resize(product(std::min(tokens, max_logit_rows), config_.vocab_size));
+  logits_.resize(product(std::min(tokens, max_logit_rows(config_.vocab_size)), config_.vocab_size));
   if (compute_ != ComputeType::fp32) {
     inputs_.resize(product(tokens, std::max(config_.hidden_size, q_width())) * element_bytes(compute_));
   }

@@ -11,16 +11,17 @@ namespace {
 /// A sequence of num_tokens with its KV blocks and queries.
 struct Sequence {
   kernels::KvLayout layout;
-  std::int64_t stride;
+  std::int64_t q_stride, out_stride;
   std::vector<std::byte> memory;
   std::vector<const std::byte*> blocks;
   std::vector<float> q, out;
 
   Sequence(kernels::KvLayout kv_layout, int num_heads, int num_tokens, int num_queries)
       : layout(kv_layout),
-        stride(std::int64_t{num_heads} * kv_layout.key_dim),
-        q(random_floats(std::size_t(num_queries) * std::size_t(stride))),
-        out(q.size()) {
+        q_stride(std::int64_t{num_heads} * kv_layout.key_dim),
+        out_stride(std::int64_t{num_heads} * kv_layout.value_dim),
+        q(random_floats(std::size_t(num_queries) * std::size_t(q_stride))),
+        out(std::size_t(num_queries) * std::size_t(out_stride)) {
     const std::size_t block_bytes = layout.block_layer_bytes();
     const auto num_blocks = std::size_t((num_tokens + 31) / 32);
     memory.resize(num_blocks * block_bytes);
@@ -33,7 +34,7 @@ struct Sequence {
   }
 
   kernels::SegmentQueries segment(int first_position, int num_tokens) {
-    return {q.data(), stride, out.data(), stride, blocks.data(), first_position, num_tokens};
+    return {q.data(), q_stride, out.data(), out_stride, blocks.data(), first_position, num_tokens};
   }
 };
 
@@ -41,9 +42,9 @@ struct Sequence {
 
 void AttentionBench::prefill(benchmark::State& state, ComputeType type, Heads heads) {
   const int num_tokens = static_cast<int>(state.range(0));
-  Sequence sequence({type, heads.num_kv_heads, heads.head_dim, heads.head_dim}, heads.num_heads, num_tokens, num_tokens);
+  Sequence sequence({type, heads.num_kv_heads, heads.key_dim, heads.value_dim}, heads.num_heads, num_tokens, num_tokens);
   const kernels::SegmentQueries segment = sequence.segment(0, num_tokens);
-  const double flops = 4.0 * heads.head_dim * heads.num_heads * num_tokens * (num_tokens + 1) / 2;
+  const double flops = 1.0 * (heads.key_dim + heads.value_dim) * heads.num_heads * num_tokens * (num_tokens + 1);
   meter_.run(state, {type, flops, 0}, [&] {
     kernels::attention(sequence.layout, {.num_heads = heads.num_heads, .scale = 0.088F}, {&segment, 1});
   });
@@ -51,21 +52,22 @@ void AttentionBench::prefill(benchmark::State& state, ComputeType type, Heads he
 
 void AttentionBench::decode(benchmark::State& state, ComputeType type, Heads heads) {
   const int position = static_cast<int>(state.range(0));
-  Sequence sequence({type, heads.num_kv_heads, heads.head_dim, heads.head_dim}, heads.num_heads, position + 1, 1);
+  Sequence sequence({type, heads.num_kv_heads, heads.key_dim, heads.value_dim}, heads.num_heads, position + 1, 1);
   const kernels::SegmentQueries segment = sequence.segment(position, 1);
+  const double flops = 2.0 * (heads.key_dim + heads.value_dim) * heads.num_heads * (position + 1);
   const double bytes =
-      2.0 * (position + 1) * heads.num_kv_heads * heads.head_dim * static_cast<double>(element_bytes(type));
-  meter_.run(state, {type, 0, bytes}, [&] {
+      1.0 * (heads.key_dim + heads.value_dim) * heads.num_kv_heads * (position + 1) * static_cast<double>(element_bytes(type));
+  meter_.run(state, {type, flops, bytes}, [&] {
     kernels::attention(sequence.layout, {.num_heads = heads.num_heads, .scale = 0.088F}, {&segment, 1});
   });
 }
 
 void AttentionBench::add_benchmarks() {
-  // As in Qwen3-30B-A3B, and as in the model of the end-to-end measurement.
-  for (const Heads heads : {Heads{32, 4, 128}, Heads{16, 4, 64}}) {
+  // As in Qwen3-30B-A3B, in the model of the end-to-end measurement, and the compressed cache of DeepSeek-V3.
+  for (const Heads heads : {Heads{32, 4, 128, 128}, Heads{16, 4, 64, 64}, Heads{128, 1, 576, 512}}) {
     for (const ComputeType type : {ComputeType::fp32, ComputeType::bf16}) {
       const std::string suffix = std::string("_") + to_string(type) + "_" + std::to_string(heads.num_heads) + "/" +
-                                 std::to_string(heads.num_kv_heads) + "x" + std::to_string(heads.head_dim);
+                                 std::to_string(heads.num_kv_heads) + "x" + std::to_string(heads.key_dim);
       add_benchmark("attention_prefill" + suffix,
                     [this, type, heads](benchmark::State& state) { prefill(state, type, heads); })
           ->ArgName("tokens")->Arg(256)->Arg(512)->Arg(1024)->Unit(benchmark::kMillisecond);

@@ -8,8 +8,10 @@
 #include <filesystem>
 #include <string_view>
 
+#include "tests/bench/control_bench.hpp"
 #include "tests/bench/jobs_bench.hpp"
 #include "tests/bench/kernels_bench.hpp"
+#include "tests/bench/library_bench.hpp"
 #include "tests/bench/ring_bench.hpp"
 #include "tests/bench/ring_pair.hpp"
 #include "tests/bench/tokenizer_bench.hpp"
@@ -25,6 +27,8 @@ int main(int argc, char** argv) {
     kernel_bench.add_benchmarks();
     moebius::bench::AttentionBench attention_bench(meter);
     attention_bench.add_benchmarks();
+    moebius::bench::add_control_benchmarks(meter);
+    moebius::bench::add_library_benchmarks(meter);
     const auto self = std::filesystem::canonical(argv[0]);
     moebius::bench::add_ring_benchmarks(self.string());
     moebius::bench::add_job_benchmarks((self.parent_path() / "moebius").string());

@@ -98,8 +98,11 @@ void KernelBench::add_benchmarks() {
       const Shape shape{type, num_out, num_in};
       add_benchmark("gemm" + suffix + "_" + std::to_string(num_out) + "x" + std::to_string(num_in),
                     [this, shape](benchmark::State& state) { gemm(state, shape); })
-          ->ArgName("rows")->Arg(1)->Arg(4)->Arg(16)->Arg(64)->Arg(256);
+          ->ArgName("rows")->Arg(1)->Arg(4)->Arg(16)->Arg(64)->Arg(256)->Arg(512);
     }
+    const Shape square{type, 2048, 2048};  // as library_bench.hpp has it
+    add_benchmark("gemm" + suffix + "_2048x2048", [this, square](benchmark::State& state) { gemm(state, square); })
+        ->ArgName("rows")->Arg(2048)->Unit(benchmark::kMillisecond);
     for (const auto& [hidden, width] : {std::pair{1024, 512}, std::pair{2048, 768}}) {
       add_benchmark("expert_ffn" + suffix + "_" + std::to_string(hidden) + "x" + std::to_string(width),
                     [this, type, hidden, width](benchmark::State& state) { expert_ffn(state, type, hidden, width); })

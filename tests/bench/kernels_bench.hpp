@@ -54,7 +54,7 @@ class AttentionBench {
 
  private:
   struct Heads {
-    int num_heads, num_kv_heads, head_dim;
+    int num_heads, num_kv_heads, key_dim, value_dim;
   };
   void prefill(benchmark::State& state, ComputeType type, Heads heads);
   void decode(benchmark::State& state, ComputeType type, Heads heads);

@@ -18,13 +18,13 @@ constexpr std::size_t memory_floats = std::size_t{64} << 20;  // eight times the
 constexpr std::size_t line_floats = 16;
 constexpr double seconds_between_samples = 5e-3;
 
+}  // namespace
+
 double median(std::vector<double>& values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
 }
-
-}  // namespace
 
 double thread_seconds() {
   timespec now{};

@@ -22,6 +22,7 @@ struct Work {
 };
 
 double thread_seconds();
+double median(std::vector<double>& values);
 
 class Meter {
  public:
@@ -38,6 +39,22 @@ class Meter {
       add(work.type, seconds);
     }
     return finish(state, work);
+  }
+  /// Runs two bodies in turn; the ratio of their median times, the first over the second.
+  template <class First, class Second>
+  double compare(benchmark::State& state, const First& first, const Second& second) {
+    std::vector<double> of_first, of_second;
+    for ([[maybe_unused]] auto _ : state) {
+      const double begin = thread_seconds();
+      first();
+      const double middle = thread_seconds();
+      second();
+      const double end = thread_seconds();
+      of_first.push_back(middle - begin);
+      of_second.push_back(end - middle);
+      state.SetIterationTime(middle - begin);
+    }
+    return median(of_first) / median(of_second);
   }
   /// The limits alone, measured for `seconds`.
   void limits(benchmark::State& state, ComputeType type, double seconds);

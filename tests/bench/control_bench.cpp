@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/bench/control_bench.hpp"
+
+#include <cstring>
+#include <string>
+
+#include "kernels/gemm.hpp"
+#include "kernels/isa.hpp"
+#include "tests/bench/control_tile.hpp"
+#include "tests/bench/kernels_bench.hpp"
+
+namespace moebius::bench {
+
+namespace {
+
+constexpr int num_in = 1024;
+constexpr int num_pairs = num_in / 2;
+constexpr int piece_pairs = 256;
+constexpr int piece_stride = 272;
+
+std::size_t size(int a, int b) { return static_cast<std::size_t>(a) * static_cast<std::size_t>(b); }
+
+/// The control pays for laying out x too, as our product does.
+void cut_rows(const std::byte* rows, int num_rows, std::uint32_t* pieces) {
+  for (int row = 0; row < num_rows; ++row) {
+    for (int piece = 0; piece * piece_pairs < num_pairs; ++piece) {
+      std::memcpy(pieces + size(piece * num_rows + row, piece_stride),
+                  rows + (size(row, num_pairs) + size(piece, piece_pairs)) * sizeof(std::uint32_t), piece_pairs * sizeof(std::uint32_t));
+    }
+  }
+}
+
+void compare(Meter& meter, benchmark::State& state, int num_out, int num_matrices) {
+  const int num_rows = static_cast<int>(state.range(0));
+  const auto floats = random_floats(size(num_out, num_in));
+  std::vector<test::OwnedMatrix> weights;
+  for (int i = 0; i < num_matrices; ++i) weights.emplace_back(ComputeType::bf16, floats, num_out, num_in);
+  const auto x = random_floats(size(num_rows, num_in));
+  std::vector<std::byte> rows(x.size() * 2);
+  kernels::convert_rows(ComputeType::bf16, x, rows.data());
+  std::vector<float> y(size(num_rows, num_out)), control(y.size());
+  std::vector<std::uint32_t> pieces(size(2 * num_rows, piece_stride));
+  std::size_t next = 0;
+  const auto ours = [&] {
+    kernels::gemm(weights[next], {ComputeType::bf16, rows.data(), num_in}, num_rows, y.data(), num_out);
+    next = (next + 1) % weights.size();
+  };
+  const auto theirs = [&] {
+    cut_rows(rows.data(), num_rows, pieces.data());
+    const kernels::PackedMatrix& w = weights[next];
+    control_product({reinterpret_cast<const std::uint32_t*>(w.panel(0)), num_out / 32, num_pairs, pieces.data(), num_rows, control.data()});
+    next = (next + 1) % weights.size();
+  };
+  const double ratio = meter.compare(state, ours, theirs);
+  state.counters["time of ours / control"] = ratio;
+  double farthest = 0;
+  for (std::size_t i = 0; i < y.size(); ++i) farthest = std::max(farthest, std::abs(double{y[i]} - double{control[i]}));
+  state.counters["farthest"] = farthest;  // small: the control computes the same
+}
+
+}  // namespace
+
+void add_control_benchmarks(Meter& meter) {
+  if (!kernels::isa_available(kernels::Isa::avx512_bf16)) return;
+  struct Case {
+    const char* name;
+    int num_out, num_matrices;
+  };
+  for (const Case& c : {Case{"in_cache", 256, 1}, Case{"from_memory", 1024, 256}}) {
+    add_benchmark(std::string("same_bits_cost_") + c.name,
+                  [&meter, c](benchmark::State& state) { compare(meter, state, c.num_out, c.num_matrices); })
+        ->ArgName("rows")->Arg(1)->Arg(2)->Arg(4)->Arg(8)->Arg(16)->Arg(64)->Arg(256);
+  }
+}
+
+}  // namespace moebius::bench
