@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -35,14 +36,18 @@ void report(const ResolvedJob& resolved, const ranks::JobOutcome& outcome) {
                100.0 * static_cast<double>(outcome.root_tokens_reused) / static_cast<double>(outcome.root_tokens), outcome.root_tokens,
                outcome.kv_blocks_evicted);
   }
+  const double load_rate = static_cast<double>(outcome.load_bytes) / std::max(outcome.load_s, 1e-9);
+  fmt::print(stderr, "{:.3f} GB of weights read and packed in {:.2f} s: {:.2f} GB/s\n", static_cast<double>(outcome.load_bytes) * 1e-9,
+             outcome.load_s, load_rate * 1e-9);
   fmt::print(stderr, "{} tokens computed in {:.2f} s: {:.0f} tokens/s; digest {}\n{}", outcome.tokens_fed, outcome.loop_s, rate,
              to_hex(outcome.digest), outcome.memory);
   fmt::print("{{\"requests\":{},\"rows\":{},\"rows_failed\":{},\"tokens_fed\":{},\"tokens_out\":{},"
-             "\"root_tokens\":{},\"root_tokens_reused\":{},\"kv_blocks_evicted\":{},\"loop_s\":{:.3f},"
+             "\"root_tokens\":{},\"root_tokens_reused\":{},\"kv_blocks_evicted\":{},\"load_bytes\":{},\"load_s\":{:.3f},\"loop_s\":{:.3f},"
              "\"tokens_per_s\":{:.1f},\"conserved\":{},\"imbalance\":{:.3f},\"overhead_share\":{:.4f},\"peak_rss_bytes\":{},"
              "\"digest\":\"{}\"}}\n",
              outcome.requests, outcome.rows, outcome.rows_failed, outcome.tokens_fed, outcome.tokens_out,
-             outcome.root_tokens, outcome.root_tokens_reused, outcome.kv_blocks_evicted, outcome.loop_s, rate,
+             outcome.root_tokens, outcome.root_tokens_reused, outcome.kv_blocks_evicted, outcome.load_bytes,
+             outcome.load_s, outcome.loop_s, rate,
              outcome.conserved, outcome.imbalance, outcome.overhead_share, outcome.peak_rss_bytes, to_hex(outcome.digest));
 }
 

@@ -9,6 +9,8 @@
 #include "app/commands.hpp"
 #include "app/summary.hpp"
 #include "io/job_file.hpp"
+#include "policy/memory_plan.hpp"
+#include "ranks/memory_needs.hpp"
 
 namespace moebius::app {
 namespace {
@@ -18,7 +20,17 @@ struct ShowArguments {
   std::vector<std::string> overrides;
   std::int64_t num_rows = 10;
   bool keys = false;
+  int num_ranks = 1;
 };
+
+/// The plan that `run` would make on this machine; a job whose model is not here is still worth showing.
+void show_memory(const Job& job, int num_ranks) {
+  try {
+    fmt::print("\n{}", policy::describe(ranks::plan_on_one_node(job, num_ranks)));
+  } catch (const Failure& failure) {
+    fmt::print("\n# no plan of the memory: {}\n", failure.what());
+  }
+}
 
 ExitCode show(const ShowArguments& arguments) {
   if (arguments.keys) {
@@ -33,9 +45,11 @@ ExitCode show(const ShowArguments& arguments) {
     fmt::print("{}\n{}", describe(summarise_results(arguments.target)), describe_first_rows(arguments.target, arguments.num_rows));
     return ExitCode::done;
   }
-  for (const JobEntry& entry : io::read_job(arguments.target, arguments.overrides).entries) {
+  const ResolvedJob resolved = io::read_job(arguments.target, arguments.overrides);
+  for (const JobEntry& entry : resolved.entries) {
     fmt::print("{:<30} = {:<32} # {}\n", entry.key, entry.value, entry.origin);
   }
+  show_memory(resolved.job, arguments.num_ranks);
   return ExitCode::done;
 }
 
@@ -48,9 +62,13 @@ void add_show_command(CLI::App& app, int& exit_code) {
   command->add_option("--set", arguments->overrides, "Override a key: --set section.key=value (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--rows", arguments->num_rows, "Rows of results to show")->check(CLI::NonNegativeNumber);
+  command->add_option("--ranks", arguments->num_ranks, "Plan the memory of a job for this many ranks on this machine")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   command->add_flag("--keys", arguments->keys, "List every key of a job file with default and meaning");
   command->footer("Examples:\n"
                   "  moebius show inputs/score.toml --set run.seed=7\n"
+                  "  moebius show inputs/score.toml --ranks 8\n"
                   "  moebius show results/score --rows 20\n"
                   "  moebius show --keys");
   command->callback([arguments, &exit_code] {

@@ -12,6 +12,7 @@
 #include "io/input_file.hpp"
 #include "io/model_files.hpp"
 #include "ranks/agreement.hpp"
+#include "ranks/memory_needs.hpp"
 
 namespace moebius::ranks {
 namespace {
@@ -103,11 +104,15 @@ JobSetup set_up_job(comm::Session& session, const Job& job, const RunOptions& op
     share_lines(*setup.communicators.attention, setup.lines);
     setup.claims = plan_claims(setup.lines, static_cast<int>(setup.layout.attention_ranks.size()), job, options);
   }
-  std::vector<int> experts_per_layer;
-  for (int layer = 0; layer < setup.config.num_layers; ++layer) {
-    experts_per_layer.push_back(setup.config.is_moe(LayerId(layer)) ? setup.config.num_experts : 0);
-  }
-  setup.placement = std::make_unique<policy::LinearPlacement>(experts_per_layer, setup.layout.expert_ranks);
+  setup.placement = place_experts(setup.config, setup.layout);
+  const comm::FastPath sharing = comm::fast_path_from_environment();
+  const auto available = gather_available_memory(session);
+  together(session, [&] {
+    if (session.rank() != RankId(0)) return;
+    check_memory(memory_needs(job, setup.config, setup.layout, *setup.placement, sharing,
+                              [&](RankId rank) { return session.node_idx_of(rank); }),
+                 available);
+  });
   return setup;
 }
 

@@ -96,7 +96,8 @@ void RankEngine::make_experts() {
 void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
   MOEBIUS_EXPECT(parts_.tokenizer != nullptr);
   const ComputeType compute = parts_.job.model.compute;
-  attention_stack_ = std::make_unique<model::AttentionStack>(parts_.config, compute, parts_.tensors, limits_.micro_batch_tokens);
+  attention_stack_ = std::make_unique<model::AttentionStack>(parts_.config, compute, parts_.tensors, limits_.micro_batch_tokens,
+                                                             parts_.attention_weights);
   kv_ = std::make_unique<model::KvCache>(attention_stack_->kv_layout(), parts_.config.num_layers,
                                          (limits_.kv_tokens + model::KvCache::block_tokens - 1) / model::KvCache::block_tokens);
   states_ = std::make_unique<model::TokenStates>(parts_.config, compute, limits_.max_tokens_in_flight);

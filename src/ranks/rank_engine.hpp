@@ -13,6 +13,7 @@
 #include "base/tensor.hpp"
 #include "comm/transport.hpp"
 #include "model/expert_stack.hpp"
+#include "model/weights.hpp"
 #include "model/tokenizer.hpp"
 #include "policy/placement.hpp"
 #include "policy/scheduler.hpp"
@@ -44,8 +45,10 @@ class RankEngine {
     comm::Transport& transport;
     ClaimSource claim;  ///< attention roles only
     RowSink sink;       ///< attention roles only
+    model::WeightPlace attention_weights = {};  ///< where they are put and who shares the work; default: this rank alone
   };
-  /// Reads and packs the weights that the rank's roles need.
+  /// Reads and packs the weights that the rank's roles need, or its share of those that a node shares: then the
+  /// loop may only run when all sharers are here.
   RankEngine(Parts parts, PhaseClock& clock, EventLoop::Beat beat);
   ~RankEngine();
 

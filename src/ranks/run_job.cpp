@@ -12,11 +12,13 @@
 #include "base/clock.hpp"
 #include "comm/control_board.hpp"
 #include "comm/ring_transport.hpp"
+#include "comm/shared_memory.hpp"
 #include "comm/window.hpp"
 #include "io/job_file.hpp"
 #include "io/results_block.hpp"
 #include "io/results_master.hpp"
 #include "io/utc_time.hpp"
+#include "model/attention_stack.hpp"
 #include "ranks/agreement.hpp"
 #include "ranks/heartbeat.hpp"
 #include "ranks/job_setup.hpp"
@@ -91,7 +93,7 @@ std::string explain_memory(const std::vector<RankReport>& reports) {
   for (const auto& [role, report] : largest) {
     text += fmt::format("peak memory of an {} rank {:.1f} MiB; allocated:", role, static_cast<double>(report->peak_rss_bytes) / mib);
     for (const auto& [kind, bytes] : report->memory) text += fmt::format(" {} {:.1f},", kind, static_cast<double>(bytes) / mib);
-    text += " and mapped checkpoint pages, windows, MPI, HDF5\n";
+    text += " and windows, MPI, HDF5\n";
   }
   return text;
 }
@@ -109,6 +111,9 @@ JobOutcome conclude(const std::vector<RankReport>& reports, const io::MasterSumm
     outcome.unknown_fields += report.num_unknown_fields;
     outcome.loop_s = std::max(outcome.loop_s, report.loop_s);
     outcome.overhead_share = std::max(outcome.overhead_share, overhead_share(report));
+    const PhaseTotal& load = report.phases[static_cast<std::size_t>(Phase::load)];
+    outcome.load_s = std::max(outcome.load_s, load.seconds);
+    outcome.load_bytes += load.bytes;
     outcome.peak_rss_bytes = std::max(outcome.peak_rss_bytes, report.peak_rss_bytes);
     emitted += report.work.rows;
     sent += report.attention.pairs_sent;
@@ -147,7 +152,8 @@ io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, co
 
 /// Weights, queues and loop of this rank.
 std::unique_ptr<RankEngine> make_engine(const Job& job, JobSetup& setup, comm::Transport& transport, PhaseClock& clock,
-                                        ClaimSource claim, RowSink sink, Heartbeat& heartbeat) {
+                                        const comm::SharedMemory& weights, ClaimSource claim, RowSink sink,
+                                        Heartbeat& heartbeat) {
   auto engine = std::make_unique<RankEngine>(RankEngine::Parts{.job = job,
                                                                .config = setup.config,
                                                                .tensors = setup.tensors,
@@ -158,9 +164,11 @@ std::unique_ptr<RankEngine> make_engine(const Job& job, JobSetup& setup, comm::T
                                                                .expert_ranks = setup.layout.expert_ranks,
                                                                .transport = transport,
                                                                .claim = std::move(claim),
-                                                               .sink = std::move(sink)},
+                                                               .sink = std::move(sink),
+                                                               .attention_weights = {.memory = weights.memory(),
+                                                                                     .share = {weights.member_idx(), weights.num_members()}}},
                                              clock, [&](const LoopStatus& status) { heartbeat.beat(status); });
-  clock.mark(Phase::load, 0, engine->weight_bytes());
+  clock.mark(Phase::load, 0, setup.checkpoint->counters().bytes);
   return engine;
 }
 
@@ -210,10 +218,14 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
     writer->add(std::move(rows));
     clock.mark(Phase::io, num_rows);
   };
+  comm::SharedMemory weights(session, has_attention(setup.roles)
+                                          ? model::AttentionStack::weight_bytes(setup.config, job.model.compute) : 0);
   std::unique_ptr<RankEngine> engine;
+  clock.mark(Phase::idle);
   together(session, [&] {
-    engine = make_engine(job, setup, transport, clock, claim_lines(setup, board, num_unknown_fields), sink, heartbeat);
+    engine = make_engine(job, setup, transport, clock, weights, claim_lines(setup, board, num_unknown_fields), sink, heartbeat);
   });
+  weights.publish();
   // Only now, when nothing but the run itself can fail: a job that could not start leaves no results behind.
   together(session, [&] {
     if (session.rank() == RankId(0)) io::prepare_output_directory(job.output.path, options.on_existing);
@@ -232,6 +244,7 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   heartbeat.wait_for_all(transport, clock);
   for (std::size_t i = 0; i < num_phases; ++i) mine.phases[i] = clock.total(static_cast<Phase>(i));
   const JobOutcome outcome = wind_up(session, setup, resolved, options, mine, start_utc);
+  weights.close();
   window.close();
   setup.communicators.free();
   return outcome;

@@ -32,6 +32,8 @@ struct JobOutcome {
   std::int64_t root_tokens = 0, root_tokens_reused = 0;  ///< of contexts, prompts and windows: all; from the prefix cache
   std::int64_t kv_blocks_evicted = 0;
   std::int64_t unknown_fields = 0;              ///< fields of requests that were ignored
+  double load_s = 0;                            ///< longest time of a rank to read and pack its weights
+  std::int64_t load_bytes = 0;                  ///< read of tensors, all ranks together
   double loop_s = 0;                            ///< longest event loop of a rank
   Digest128 digest;
   bool conserved = false;   ///< (row, expert) pairs sent = computed = returned, requests taken = emitted
