@@ -53,14 +53,14 @@ TensorRows::TensorRows(TensorRef tensor, int num_rows, int row_size)
   MOEBIUS_EXPECT(tensor_.num_bytes == row_bytes_ * static_cast<std::size_t>(num_rows));
 }
 
-void TensorRows::read(int first, std::span<float> dst) {
+void TensorRows::read(int first, std::span<float> dst, int end_of_share) {
   const auto row_size = static_cast<std::size_t>(row_size_);
   const int end = first + static_cast<int>(dst.size() / row_size);
-  MOEBIUS_EXPECT(dst.size() % row_size == 0 && first >= 0 && end <= num_rows_);
+  MOEBIUS_EXPECT(dst.size() % row_size == 0 && first >= 0 && end <= std::min(num_rows_, end_of_share));
   for (int row = first; row < end;) {
     if (row < first_in_piece_ || row >= end_of_piece_) {
       first_in_piece_ = rows_per_piece_ == num_rows_ ? 0 : row;
-      end_of_piece_ = std::min(first_in_piece_ + rows_per_piece_, num_rows_);
+      end_of_piece_ = std::min({first_in_piece_ + rows_per_piece_, num_rows_, end_of_share});
       piece_.resize(static_cast<std::size_t>(end_of_piece_ - first_in_piece_) * row_bytes_);
       tensor_.read(static_cast<std::size_t>(first_in_piece_) * row_bytes_, piece_);
     }

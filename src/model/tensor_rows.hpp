@@ -4,6 +4,7 @@
 // sequential reads and a cache sees short rows. For WeightReader.
 
 #include <cstddef>
+#include <limits>
 #include <span>
 #include <utility>
 #include <vector>
@@ -27,8 +28,9 @@ class TensorRows {
   [[nodiscard]] int num_rows() const { return num_rows_; }
   [[nodiscard]] std::size_t row_bytes() const { return row_bytes_; }
   /// dst = rows first, first + 1, ... // [n, row_size]
-  /// Rows that lie before what was read last are read again: ask in ascending order, or keep_all() first.
-  void read(int first, std::span<float> dst);
+  /// Rows that lie before what was read last are read again: ask in ascending order, or keep_all() first. Nothing
+  /// is read from row `end_of_share` on, which is another reader's.
+  void read(int first, std::span<float> dst, int end_of_share = std::numeric_limits<int>::max());
   /// Keep the whole tensor once it has been read: for rows that are wanted in another order.
   void keep_all() { rows_per_piece_ = num_rows_; }
   /// Multiply the elements by the scale of their block. // [ceil(num_rows / 128), ceil(row_size / 128)]

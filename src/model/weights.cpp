@@ -32,9 +32,10 @@ std::vector<float> read_floats(const TensorRef& tensor) {
   return floats;
 }
 
-/// Rows first, ..., first + n - 1 of matrices that lie one below the other.
+/// Rows first, ..., first + n - 1 of matrices that lie one below the other; rows from end_of_share on are another
+/// reader's.
 template <class Source>
-void read_rows(std::span<Source> sources, int first, int num_rows, int num_in, std::span<float> dst) {
+void read_rows(std::span<Source> sources, int first, int num_rows, int end_of_share, int num_in, std::span<float> dst) {
   const auto row_size = static_cast<std::size_t>(num_in);
   int row = first, done = 0, below = 0;  // `below` rows lie above the source in hand
   for (Source& source : sources) {
@@ -43,7 +44,11 @@ void read_rows(std::span<Source> sources, int first, int num_rows, int num_in, s
       const int at = row - below + i;
       const int run = source.picked.empty() ? take : 1;
       const auto out = dst.subspan(static_cast<std::size_t>(done + i) * row_size, static_cast<std::size_t>(run) * row_size);
-      source.rows.read(source.picked.empty() ? at : source.picked[static_cast<std::size_t>(at)], out);
+      if (source.picked.empty()) {
+        source.rows.read(at, out, end_of_share - below);
+      } else {
+        source.rows.read(source.picked[static_cast<std::size_t>(at)], out);
+      }
       i += run;
     }
     below += source.num_rows();
@@ -112,7 +117,7 @@ void WeightReader::pack_range(ComputeType type, std::span<Source> sources, int n
   for (int row = first; row < end; row += kernels::pack_group_rows) {
     const int num_rows = std::min(kernels::pack_group_rows, end - row);
     scratch_.resize(static_cast<std::size_t>(num_rows) * static_cast<std::size_t>(num_in));
-    read_rows(sources, row, num_rows, num_in, scratch_);
+    read_rows(sources, row, num_rows, end, num_in, scratch_);
     kernels::pack_rows(type, num_out, num_in, row, scratch_, memory);
   }
 }
@@ -193,8 +198,9 @@ std::span<const std::byte> WeightReader::rows(const std::string& name, int num_r
   scratch_.resize(row_elements);
   for (int first = 0; first < num_rows; first += step) {
     if (!mine()) continue;
-    for (int row = first; row < std::min(num_rows, first + step); ++row) {
-      rows.read(row, scratch_);
+    const int end = std::min(num_rows, first + step);
+    for (int row = first; row < end; ++row) {
+      rows.read(row, scratch_, end);
       kernels::convert_rows(compute_, scratch_, memory.data() + static_cast<std::size_t>(row) * row_bytes);
     }
   }

@@ -132,6 +132,17 @@ TEST_F(SafetensorsTest, names_what_is_wrong_with_a_header) {
        "1234", R"(tensor "b": it begins at data byte 2 where 3 was expected)"},
       {R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})",
        "1234", R"(key "a" appears twice)"},
+      {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}})", "1234", R"(tensor "a": its first offset is -4)"},
+      {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,9223372036854775808]}})", "1234", R"(tensor "a": its last offset is 9223372036854775808)"},
+      {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[9223372036854775807,9223372036854775807]}})", "1234", R"(tensor "a": it claims bytes)"},
+      {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4.0]}})", "1234", R"(tensor "a": its last offset is 4.0)"},
+      {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":["0","4"]}})", "1234", R"(tensor "a": its first offset is "0")"},
+      {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,1e400]}})", "1234", "not JSON"},
+      {R"({"a":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]},"b":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}})", "1234",
+       R"(tensor "b": it begins at data byte 0 where 4 was expected)"},
+      {R"({"a":{"dtype":"F32","shape":[[1]],"data_offsets":[0,4]}})", "1234", R"(tensor "a": a size of its shape is a list)"},
+      {R"({"a":{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}})", "1234", R"(tensor "a": its "dtype" is missing or mistyped)"},
+      {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}} {})", "1234", "not JSON"},
       {std::string(100000, '['), "", "nested more than 64 deep"},
   };
   for (const auto& bad : cases) {
@@ -148,6 +159,11 @@ TEST_F(SafetensorsTest, refuses_a_wrong_length_field) {
   EXPECT_THAT(failure_of([&] { Checkpoint::open_file(write("x", "1234567")); }), HasSubstr("it has 7 bytes"));
   EXPECT_THAT(failure_of([&] { Checkpoint::open_file(write("x", std::string(8, '\xff'))); }),
               HasSubstr("header claims"));
+  // One byte more than any header may have, in a file that would be large enough.
+  const auto large = write("large", std::string("\x01\xe1\xf5\x05\0\0\0\0{}", 10));
+  std::filesystem::resize_file(large, 200'000'000);
+  EXPECT_THAT(failure_of([&] { Checkpoint::open_file(large); }), HasSubstr("its header claims 100000001 bytes"));
+  std::filesystem::remove(large);
   EXPECT_THAT(failure_of([&] { Checkpoint::open_file(write("x", std::string("\x05\0\0\0\0\0\0\0{}", 10))); }),
               HasSubstr("header claims 5 bytes"));
 }
@@ -190,9 +206,13 @@ TEST_F(SafetensorsTest, reads_shards_through_the_index) {
 
 TEST_F(SafetensorsTest, refuses_a_broken_index) {
   write("one.safetensors", one_tensor("a", "aaaa"));
+  write("two.safetensors", one_tensor("b", "bb"));
   const std::vector<std::pair<std::string, std::string>> cases = {
       {R"({"weight_map":{"a":"one.safetensors","b":"one.safetensors"}})", R"(tensor "b" is not in)"},
-      {R"({"weight_map":{"a":"gone.safetensors"}})", "cannot open"},
+      {R"({"weight_map":{"a":"gone.safetensors"}})", "gone.safetensors"},
+      {R"({"weight_map":{"a":"two.safetensors","b":"one.safetensors"}})", R"(tensor "a" is not in)"},
+      {R"({"weight_map":{"a":"one.safetensors","a":"two.safetensors"}})", R"(key "a" appears twice)"},
+      {R"({"weight_map":{"a":"/etc/passwd"}})", "not the name of a file in the same folder"},
       {R"({"weight_map":{"a":"../one.safetensors"}})", "not the name of a file in the same folder"},
       {R"({"weight_map":{"a":"one\nmore"}})", R"("one\nmore" (that is not the name of a file in the same folder)"},
       {R"({"weight_map":{"a":".."}})", "not the name of a file in the same folder"},
