@@ -70,10 +70,18 @@ void watch_for_crashes() {
   for (const int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) sigaction(number, &action, nullptr);
 }
 
-void* counted(void* memory) {
-  if (memory == nullptr) throw std::bad_alloc();
+void* counted_or_null(void* memory) {
+  if (memory == nullptr) return nullptr;
   if (live_bytes += static_cast<std::int64_t>(malloc_usable_size(memory)); live_bytes > max_live_bytes) end_with("too much memory");
   return memory;
+}
+void* counted(void* memory) {
+  if (memory == nullptr) throw std::bad_alloc();
+  return counted_or_null(memory);
+}
+void* aligned(std::size_t bytes, std::align_val_t align) {
+  const auto unit = static_cast<std::size_t>(align);
+  return std::aligned_alloc(unit, (bytes + unit - 1) / unit * unit);
 }
 void give_back(void* memory) {
   if (memory == nullptr) return;
@@ -83,18 +91,23 @@ void give_back(void* memory) {
 
 }  // namespace
 
+// All forms: one that were left to a sanitizer's runtime would be freed by another's rules.
 void* operator new(std::size_t bytes) { return counted(std::malloc(bytes)); }
 void* operator new[](std::size_t bytes) { return counted(std::malloc(bytes)); }
-void* operator new(std::size_t bytes, std::align_val_t align) {
-  const auto unit = static_cast<std::size_t>(align);
-  return counted(std::aligned_alloc(unit, (bytes + unit - 1) / unit * unit));
-}
+void* operator new(std::size_t bytes, std::align_val_t align) { return counted(aligned(bytes, align)); }
+void* operator new[](std::size_t bytes, std::align_val_t align) { return counted(aligned(bytes, align)); }
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept { return counted_or_null(std::malloc(bytes)); }
+void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept { return counted_or_null(std::malloc(bytes)); }
 void operator delete(void* memory) noexcept { give_back(memory); }
 void operator delete[](void* memory) noexcept { give_back(memory); }
 void operator delete(void* memory, std::size_t) noexcept { give_back(memory); }
 void operator delete[](void* memory, std::size_t) noexcept { give_back(memory); }
+void operator delete(void* memory, const std::nothrow_t&) noexcept { give_back(memory); }
+void operator delete[](void* memory, const std::nothrow_t&) noexcept { give_back(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { give_back(memory); }
+void operator delete[](void* memory, std::align_val_t) noexcept { give_back(memory); }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { give_back(memory); }
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { give_back(memory); }
 
 namespace moebius::test {
 namespace {
