@@ -41,12 +41,12 @@ void FfnScratch::reserve(int num_rows, int width) {
   if (floats > product_.size()) product_.resize(floats);
 }
 
-void expert_ffn(const ExpertFfn& ffn, RowsView x, int num_rows, float* y, FfnScratch& scratch) {
+void expert_ffn(const ExpertFfn& ffn, RowsView x, int num_rows, RowsOut y, FfnScratch& scratch) {
   const int width = ffn.gate.num_out();
   const int hidden = ffn.gate.num_in();
   MOEBIUS_EXPECT(ffn.up.num_out() == width && ffn.down.num_in() == width && ffn.up.num_in() == hidden);
   MOEBIUS_EXPECT(x.type == ffn.gate.type() && x.type == ffn.up.type() && x.type == ffn.down.type());
-  MOEBIUS_EXPECT(num_rows <= 1 || x.row_stride >= hidden);
+  MOEBIUS_EXPECT(num_rows <= 1 || x.rows != nullptr || x.row_stride >= hidden);
   thread_local Workspace workspace;
   const KernelTable& kernels = active_kernels();
   scratch.reserve(num_rows, width);
@@ -54,8 +54,7 @@ void expert_ffn(const ExpertFfn& ffn, RowsView x, int num_rows, float* y, FfnScr
     float* pieces = workspace.floats(pieces_size(kernels, x.type, rows, hidden));
     cut_rows(kernels, x, first_row, rows, hidden, pieces);
     multiply_gated(kernels, ffn, pieces, rows, scratch.product_.data());
-    multiply_pieces(kernels, ffn.down, scratch.product_.data(), rows, y + std::int64_t{first_row} * ffn.down.num_out(),
-                    ffn.down.num_out());
+    multiply_pieces(kernels, ffn.down, scratch.product_.data(), rows, y.from(first_row));
   });
 }
 

@@ -28,12 +28,17 @@ class FfnScratch {
   [[nodiscard]] std::size_t bytes() const { return product_.size() * sizeof(float); }
 
  private:
-  friend void expert_ffn(const ExpertFfn&, RowsView, int, float*, FfnScratch&);
+  friend void expert_ffn(const ExpertFfn&, RowsView, int, RowsOut, FfnScratch&);
   std::vector<float> product_;  // as pieces of rows: row_pieces.hpp
 };
 
-/// y = ffn(x). x: [num_rows, hidden] in the type of the matrices; y: [num_rows, hidden], dense. silu(gate) * up is
-/// rounded to their type. Rows pass in blocks, so that what lies between the matrices stays in the caches.
-void expert_ffn(const ExpertFfn& ffn, RowsView x, int num_rows, float* y, FfnScratch& scratch);
+/// y = ffn(x). x: [num_rows, hidden] in the type of the matrices; y: [num_rows, hidden], no row of it overlaps x.
+/// silu(gate) * up is rounded to their type. Rows pass in blocks, so that what lies between the matrices stays in
+/// the caches.
+void expert_ffn(const ExpertFfn& ffn, RowsView x, int num_rows, RowsOut y, FfnScratch& scratch);
+/// The same with rows of y side by side. // y: [num_rows, hidden]
+inline void expert_ffn(const ExpertFfn& ffn, RowsView x, int num_rows, float* y, FfnScratch& scratch) {
+  expert_ffn(ffn, x, num_rows, RowsOut{.data = y, .row_stride = ffn.down.num_out()}, scratch);
+}
 
 }  // namespace moebius::kernels

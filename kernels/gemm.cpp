@@ -102,7 +102,7 @@ void gemm(const PackedMatrix& w, RowsView x, int num_rows, float* y, std::int64_
   for_row_blocks(num_rows, [&](int first_row, int rows) {
     float* pieces = workspace.floats(pieces_size(kernels, x.type, rows, w.num_in()));
     cut_rows(kernels, x, first_row, rows, w.num_in(), pieces);
-    multiply_pieces(kernels, w, pieces, rows, y + first_row * y_stride, y_stride);
+    multiply_pieces(kernels, w, pieces, rows, RowsOut{.data = y + first_row * y_stride, .row_stride = y_stride});
   });
 }
 

@@ -55,17 +55,25 @@ void multiply_strip(const GemmStrip& strip) {
   // Few rows: panels side by side. Many rows: panel by panel, so that a piece of it stays in the first-level
   // cache while all rows pass.
   const int together = strip.num_rows <= most_rows_of_two_panels<N> ? full_panels : 1;
+  // For panels that cannot be written where they belong: they are partly used, or their rows lie apart.
+  const auto multiply_aside = [&](int panel, int num_panels, int num_columns) {
+    alignas(64) float aside[max_strip_rows * panel_width];
+    const std::int64_t width = std::int64_t{num_panels} * panel_width;
+    multiply_panels<N, P>(strip, w + panel * panel_bytes, num_panels, aside, width);
+    for (int row = 0; row < strip.num_rows; ++row) {
+      float* y = strip.y_rows != nullptr ? strip.y_rows[row] + strip.y_column : strip.y + row * strip.y_stride;
+      __builtin_memcpy(y + panel * panel_width, aside + row * width, static_cast<std::size_t>(num_columns) * sizeof(float));
+    }
+  };
   for (int panel = 0; panel < full_panels; panel += together) {
-    multiply_panels<N, P>(strip, w + panel * panel_bytes, together, strip.y + panel * panel_width, strip.y_stride);
+    if (strip.y_rows != nullptr) {
+      multiply_aside(panel, together, together * panel_width);
+    } else {
+      multiply_panels<N, P>(strip, w + panel * panel_bytes, together, strip.y + panel * panel_width, strip.y_stride);
+    }
   }
   const int rest = strip.num_columns - full_panels * panel_width;
-  if (rest == 0) return;
-  alignas(64) float edge[max_strip_rows * panel_width];
-  multiply_panels<N, P>(strip, w + full_panels * panel_bytes, 1, edge, panel_width);
-  for (int row = 0; row < strip.num_rows; ++row) {
-    float* y = strip.y + row * strip.y_stride + full_panels * panel_width;
-    for (int column = 0; column < rest; ++column) y[column] = edge[row * panel_width + column];
-  }
+  if (rest != 0) multiply_aside(full_panels, 1, rest);
 }
 
 template <class N>

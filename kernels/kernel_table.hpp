@@ -26,8 +26,10 @@ struct GemmStrip {
   int num_columns;       ///< to be written; the last panel may be partly used
   const float* x;        // [pieces, num_rows, piece_stride]; bf16 as lay_bf16_row makes it
   int num_rows;          ///< at most max_strip_rows
-  float* y;              // [num_rows, num_columns]
+  float* y;              // [num_rows, num_columns]; nullptr: see y_rows
   std::int64_t y_stride;
+  float* const* y_rows = nullptr;  ///< [num_rows] where rows of y begin that do not lie side by side ...
+  std::int64_t y_column = 0;       ///< ... and the first column of them to be written
 };
 
 /// Rows of x times some panels of gate_proj and up_proj, and silu(gate) * up of that.

@@ -26,21 +26,20 @@ std::size_t pieces_size(const KernelTable& kernels, ComputeType type, int num_ro
 void cut_rows(const KernelTable& kernels, RowsView x, int first_row, int num_rows, int width, float* pieces) {
   const std::int64_t values = piece_values(kernels, x.type);
   Kokkos::parallel_for("rows of x", HostRange(0, num_rows), [=, &kernels](const int row) {
-    const std::int64_t begin = (first_row + row) * x.row_stride;
+    const std::byte* from = x.row(first_row + row);
     for (std::int64_t k = 0; k < width; k += values) {
       const std::int64_t count = std::min<std::int64_t>(values, width - k);
       float* to = pieces + piece_offset(k / values, num_rows, row);
       if (x.type == ComputeType::bf16) {
-        kernels.lay_bf16_row(reinterpret_cast<const std::uint16_t*>(x.data) + begin + k, count, to);
+        kernels.lay_bf16_row(reinterpret_cast<const std::uint16_t*>(from) + k, count, to);
       } else {
-        std::memcpy(to, reinterpret_cast<const float*>(x.data) + begin + k, static_cast<std::size_t>(count) * sizeof(float));
+        std::memcpy(to, reinterpret_cast<const float*>(from) + k, static_cast<std::size_t>(count) * sizeof(float));
       }
     }
   });
 }
 
-void multiply_pieces(const KernelTable& kernels, const PackedMatrix& w, const float* pieces, int num_rows, float* y,
-                     std::int64_t y_stride) {
+void multiply_pieces(const KernelTable& kernels, const PackedMatrix& w, const float* pieces, int num_rows, RowsOut y) {
   const int num_strips = (w.num_out() + max_strip_columns - 1) / max_strip_columns;
   Kokkos::parallel_for("product", HostRange(0, num_strips), [=, &kernels, &w](const int strip) {
     const int column = strip * max_strip_columns;
@@ -50,8 +49,10 @@ void multiply_pieces(const KernelTable& kernels, const PackedMatrix& w, const fl
                                  .num_columns = std::min(max_strip_columns, w.num_out() - column),
                                  .x = pieces,
                                  .num_rows = num_rows,
-                                 .y = y + column,
-                                 .y_stride = y_stride});
+                                 .y = y.rows == nullptr ? y.data + column : nullptr,
+                                 .y_stride = y.row_stride,
+                                 .y_rows = y.rows,
+                                 .y_column = column});
   });
 }
 

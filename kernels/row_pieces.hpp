@@ -17,9 +17,8 @@ std::size_t pieces_size(const KernelTable& kernels, ComputeType type, int num_ro
 /// pieces = rows first_row, first_row + 1, ... of x. // [pieces, num_rows, piece_stride]
 void cut_rows(const KernelTable& kernels, RowsView x, int first_row, int num_rows, int width, float* pieces);
 
-/// y = the rows in `pieces` times w. num_rows <= max_strip_rows. // y: [num_rows, num_out], y_stride
-void multiply_pieces(const KernelTable& kernels, const PackedMatrix& w, const float* pieces, int num_rows, float* y,
-                     std::int64_t y_stride);
+/// y = the rows in `pieces` times w. num_rows <= max_strip_rows. // y: [num_rows, num_out]
+void multiply_pieces(const KernelTable& kernels, const PackedMatrix& w, const float* pieces, int num_rows, RowsOut y);
 
 /// body(first_row, rows) for blocks of nearly equal height, at most max_strip_rows, that cover num_rows.
 template <class Body>

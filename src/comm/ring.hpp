@@ -21,6 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <optional>
 #include <span>
 
@@ -87,20 +88,20 @@ class RingProducer {
     MOEBIUS_EXPECT(options.slot_bytes >= 64 && options.slot_bytes % 64 == 0);
   }
 
-  /// Room for a payload of at most `bytes`; empty when all slots are in use. A request for nothing
-  /// still gives one byte, so that an empty message differs from a full ring.
+  /// Room for a payload of at most `bytes` in the next slot; empty when all slots are in use. A request for
+  /// nothing still gives one byte, so that an empty message differs from a full ring.
   std::span<std::byte> try_reserve(std::size_t bytes) {
-    MOEBIUS_EXPECT(!reserved_bytes_.has_value());
     MOEBIUS_EXPECT(bytes <= options_.slot_bytes);
-    if (committed_ - credit_ >= num_slots_ && !refresh_credit()) return {};
-    reserved_bytes_ = bytes;
-    return {memory_.slot(committed_ % num_slots_) + sizeof(SlotHeader), std::max<std::size_t>(bytes, 1)};
+    const std::uint64_t next = committed_ + reserved_bytes_.size();
+    if (next - credit_ >= num_slots_ && !refresh_credit(next)) return {};
+    reserved_bytes_.push_back(bytes);
+    return {memory_.slot(next % num_slots_) + sizeof(SlotHeader), std::max<std::size_t>(bytes, 1)};
   }
 
-  /// Seal the reserved slot. Over Puts its bytes set out now and its sequence at publish.
+  /// Seal the oldest reserved slot. Over Puts its bytes set out now and its sequence at publish.
   void commit(const MessageHeader& message, std::size_t bytes) {
-    MOEBIUS_EXPECT(reserved_bytes_.has_value() && bytes <= *reserved_bytes_);
-    reserved_bytes_.reset();
+    MOEBIUS_EXPECT(!reserved_bytes_.empty() && bytes <= reserved_bytes_.front());
+    reserved_bytes_.pop_front();
     const std::uint64_t slot_idx = committed_ % num_slots_;
     std::byte* slot = memory_.slot(slot_idx);
     SlotHeader header{.sequence = committed_ + 1, .payload_bytes = bytes, .message = message};
@@ -131,12 +132,13 @@ class RingProducer {
     for (; published_ != committed_; ++published_) memory_.put_sequence(published_ % num_slots_, published_ + 1);
   }
 
-  bool refresh_credit() {
+  /// Is there credit for message `next` now?
+  bool refresh_credit(std::uint64_t next) {
     const std::uint64_t credit = memory_.read_credit();
     // Credits only grow, and nobody can give back what was not sent.
     MOEBIUS_ENSURE(credit >= credit_ && credit <= committed_);
     credit_ = credit;
-    return committed_ - credit_ < num_slots_;
+    return next - credit_ < num_slots_;
   }
 
   Memory memory_;
@@ -145,7 +147,7 @@ class RingProducer {
   std::uint64_t committed_ = 0;  ///< messages sealed
   std::uint64_t published_ = 0;  ///< messages whose sequence was sent
   std::uint64_t credit_ = 0;     ///< messages the consumer is known to be done with
-  std::optional<std::size_t> reserved_bytes_;
+  std::deque<std::size_t> reserved_bytes_;  ///< of the slots that wait for their commit, in order
 };
 
 /// A message in its slot; valid until pop.

@@ -48,9 +48,10 @@ class Transport {
   [[nodiscard]] virtual std::size_t max_payload_bytes() const = 0;
 
   /// Space for a payload of at most `bytes` to `to`, aligned to 64; empty when the ring is full.
-  /// Several reservations may be open at once, at most one per destination; each is ended by commit.
+  /// Several reservations may be open at once, also to one destination; each is ended by commit.
   virtual std::span<std::byte> try_reserve(RankId to, std::size_t bytes) = 0;
-  /// Hand over the reserved payload's first `bytes`. It may become visible at once, at the latest by flush.
+  /// Hand over the first `bytes` of the oldest open reservation to `to`. They may become visible at once, at
+  /// the latest by flush.
   virtual void commit(RankId to, const MessageHeader& header, std::size_t bytes) = 0;
   /// Make all committed messages visible to their receivers.
   virtual void flush() = 0;

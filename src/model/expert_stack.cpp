@@ -20,7 +20,6 @@ kernels::ExpertFfn read_expert(const ModelConfig& config, const HostedExpert& ho
 ExpertStack::ExpertStack(const ModelConfig& config, ComputeType compute, const TensorLookup& tensors,
                          std::span<const HostedExpert> hosted, int max_rows)
     : compute_(compute),
-      hidden_size_(config.hidden_size),
       max_rows_(max_rows),
       arena_(WeightArena::owning(hosted.size() * expert_bytes(config, compute))),
       layers_(static_cast<std::size_t>(config.num_layers)) {
@@ -34,10 +33,11 @@ ExpertStack::ExpertStack(const ModelConfig& config, ComputeType compute, const T
   if (!hosted.empty()) scratch_.reserve(max_rows, config.moe_intermediate_size);
 }
 
-void ExpertStack::forward(LayerId layer, PlaceId place, const std::byte* inputs, int num_rows, float* outputs) {
-  MOEBIUS_EXPECT(num_rows >= 0 && num_rows <= max_rows_);
-  const kernels::RowsView rows{.type = compute_, .data = inputs, .row_stride = hidden_size_};
-  kernels::expert_ffn(layers_.at(layer.idx()).at(place.idx()).ffn, rows, num_rows, outputs, scratch_);
+void ExpertStack::forward(LayerId layer, PlaceId place, std::span<const std::byte* const> inputs, std::span<float* const> outputs) {
+  MOEBIUS_EXPECT(inputs.size() == outputs.size() && inputs.size() <= static_cast<std::size_t>(max_rows_));
+  const kernels::RowsView rows{.type = compute_, .rows = inputs.data()};
+  kernels::expert_ffn(layers_.at(layer.idx()).at(place.idx()).ffn, rows, static_cast<int>(inputs.size()),
+                      kernels::RowsOut{.rows = outputs.data()}, scratch_);
 }
 
 std::size_t ExpertStack::expert_bytes(const ModelConfig& config, ComputeType compute) {

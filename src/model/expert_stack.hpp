@@ -35,9 +35,10 @@ class ExpertStack {
   [[nodiscard]] ExpertId expert(LayerId layer, PlaceId place) const { return layers_.at(layer.idx()).at(place.idx()).id; }
   [[nodiscard]] int max_rows() const { return max_rows_; }
 
-  /// outputs = unweighted outputs of one expert. inputs: [num_rows, hidden_size] in compute type, aligned to
-  /// its element, as AttentionStack::route made them; outputs: [num_rows, hidden_size]. num_rows <= max_rows.
-  void forward(LayerId layer, PlaceId place, const std::byte* inputs, int num_rows, float* outputs);
+  /// outputs = unweighted outputs of one expert. inputs: where each row lies, [hidden_size] in compute type, aligned
+  /// to its element, as AttentionStack::route made it; outputs: where each row's output goes, [hidden_size], apart
+  /// from all inputs. At most max_rows rows.
+  void forward(LayerId layer, PlaceId place, std::span<const std::byte* const> inputs, std::span<float* const> outputs);
 
   [[nodiscard]] std::size_t weight_bytes() const { return arena_.used(); }
   [[nodiscard]] std::size_t scratch_bytes() const { return scratch_.bytes(); }
@@ -52,7 +53,6 @@ class ExpertStack {
   };
 
   ComputeType compute_;
-  int hidden_size_;
   int max_rows_;
   WeightArena arena_;                        // holds the matrices
   std::vector<std::vector<Hosted>> layers_;  // [num_layers][place]

@@ -215,19 +215,27 @@ void AttentionSide::send_dispatch(LayerId layer, RankId to, std::span<const std:
 }
 
 void AttentionSide::on_outputs(const comm::MessageHeader& header, std::span<const std::byte> payload, double now) {
-  const auto hidden = static_cast<std::size_t>(parts_.config.hidden_size);
-  const BlockLayout layout = outputs_layout(header.num_rows, hidden * sizeof(float));
+  const std::size_t output_bytes = static_cast<std::size_t>(parts_.config.hidden_size) * sizeof(float);
+  const BlockLayout layout = outputs_layout(header.num_rows, output_bytes);
   MOEBIUS_EXPECT(payload.size() == layout.total_bytes);
   for (std::size_t i = 0; i < header.num_rows; ++i) {
     const auto tag = load_at<OutputTag>(payload, 0, i);
-    MOEBIUS_EXPECT(tag.row < segment_of_row_.size() && tag.k_idx < static_cast<std::uint32_t>(parts_.config.experts_per_token));
-    const std::int32_t idx = segment_of_row_[tag.row];
-    MOEBIUS_EXPECT(idx >= 0 && segment(idx).num_outputs_missing > 0 && segment(idx).entered_layer == header.layer);
-    std::memcpy(parts_.states.expert_output(static_cast<std::int32_t>(tag.row), static_cast<int>(tag.k_idx)),
-                payload.data() + layout.data_offset + i * hidden * sizeof(float), hidden * sizeof(float));
-    if (--segment(idx).num_outputs_missing == 0) make_ready(idx, header.layer + 1, now);
+    std::memcpy(output_place(tag), payload.data() + layout.data_offset + i * output_bytes, output_bytes);
+    count_output(tag, header.layer, now);
   }
   counters_.outputs_received += header.num_rows;
+}
+
+void AttentionSide::on_own_outputs(int layer, std::span<const OutputTag> tags, double now) {
+  for (const OutputTag& tag : tags) count_output(tag, layer, now);
+  counters_.outputs_received += static_cast<std::int64_t>(tags.size());
+}
+
+void AttentionSide::count_output(OutputTag tag, int layer, double now) {
+  MOEBIUS_EXPECT(tag.row < segment_of_row_.size() && tag.k_idx < static_cast<std::uint32_t>(parts_.config.experts_per_token));
+  const std::int32_t idx = segment_of_row_[tag.row];
+  MOEBIUS_EXPECT(idx >= 0 && segment(idx).num_outputs_missing > 0 && segment(idx).entered_layer == layer);
+  if (--segment(idx).num_outputs_missing == 0) make_ready(idx, layer + 1, now);
 }
 
 void AttentionSide::run_lm_head(PhaseClock& clock) {

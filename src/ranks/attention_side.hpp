@@ -54,6 +54,11 @@ class AttentionSide {
   /// Run layer `layer` (num_layers: final norm, LM head) on one micro-batch of its queue.
   void run(int layer, double now, PhaseClock& clock);
   void on_outputs(const comm::MessageHeader& header, std::span<const std::byte> payload, double now);
+  /// The same for outputs that the own expert role has put into their places.
+  [[nodiscard]] float* output_place(OutputTag tag) {
+    return parts_.states.expert_output(static_cast<std::int32_t>(tag.row), static_cast<int>(tag.k_idx));
+  }
+  void on_own_outputs(int layer, std::span<const OutputTag> tags, double now);
 
   /// No row is left to claim, compute or finish.
   [[nodiscard]] bool finished() const { return num_in_flight_ == 0 && parts_.workload.finished(); }
@@ -68,6 +73,8 @@ class AttentionSide {
   void make_ready(std::int32_t idx, int layer, double now);
   void enter_queue(std::int32_t idx, double now);
   void update_table(int layer);
+  /// One of the outputs that the row waits for in `layer` is here.
+  void count_output(OutputTag tag, int layer, double now);
   void drain_queue(int layer);
   void run_layer(LayerId layer, double now, PhaseClock& clock);
   void run_lm_head(PhaseClock& clock);

@@ -22,7 +22,12 @@ EventLoop::EventLoop(const Parts& parts, Beat beat)
         deliver(from, header, payload);
       }) {
   status_.last_work_s = now_s();
-  if (parts_.attention != nullptr && parts_.experts != nullptr) parts_.outbox.deliver_own_to(handler_);
+  if (parts_.attention == nullptr || parts_.experts == nullptr) return;
+  parts_.outbox.deliver_own_to(handler_);
+  AttentionSide& attention = *parts_.attention;
+  parts_.experts->write_own_outputs(
+      {.place = [&attention](OutputTag tag) { return attention.output_place(tag); },
+       .arrived = [&attention, this](int layer, std::span<const OutputTag> tags) { attention.on_own_outputs(layer, tags, now_); }});
 }
 
 void EventLoop::run() {

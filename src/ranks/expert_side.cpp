@@ -9,18 +9,17 @@
 namespace moebius::ranks {
 
 ExpertSide::ExpertSide(const ExpertSideOptions& options, model::ExpertStack& stack, StageMap stages,
-                       policy::QueueTable& table, Outbox& outbox, std::size_t max_payload_bytes)
+                       policy::QueueTable& table, Outbox& outbox, RankId rank, std::size_t max_payload_bytes)
     : options_(options),
       stack_(stack),
       stages_(stages),
       table_(table),
       outbox_(outbox),
+      rank_(rank),
       row_bytes_(static_cast<std::size_t>(options.hidden_size) * element_bytes(options.compute)),
       max_rows_per_block_(max_output_rows(max_payload_bytes, static_cast<std::size_t>(options.hidden_size) * sizeof(float))),
       store_(std::make_unique_for_overwrite<std::byte[]>(static_cast<std::size_t>(options.max_rows_stored) * row_bytes_)),
-      num_users_(static_cast<std::size_t>(options.max_rows_stored)),
-      inputs_(static_cast<std::size_t>(options.max_rows_per_call) * row_bytes_),
-      outputs_(static_cast<std::size_t>(options.max_rows_per_call) * static_cast<std::size_t>(options.hidden_size)) {
+      num_users_(static_cast<std::size_t>(options.max_rows_stored)) {
   MOEBIUS_EXPECT(max_rows_per_block_ > 0);
   for (int layer = 0; layer < stack.num_layers(); ++layer) {
     const auto hosted = static_cast<std::size_t>(stack.num_hosted(LayerId(layer)));
@@ -82,7 +81,25 @@ void ExpertSide::on_dispatch(RankId from, const comm::MessageHeader& header, std
 }
 
 void ExpertSide::run(int layer, PlaceId place, PhaseClock& clock) {
-  Queue& queue = queues_[static_cast<std::size_t>(layer)][place.idx()];
+  take_rows(queues_[static_cast<std::size_t>(layer)][place.idx()]);
+  update_table(layer, place.value);
+  open_messages();
+  clock.mark(Phase::dispatch);
+
+  stack_.forward(LayerId(layer), place, inputs_, outputs_);
+  for (const Entry& entry : taken_) release_row(entry.stored_row);
+  const auto num_rows = static_cast<std::int64_t>(taken_.size());
+  counters_.rows_computed += num_rows;
+  counters_.calls += 1;
+  load_[static_cast<std::size_t>(layer)][place.idx()] += num_rows;
+  clock.mark(Phase::expert, num_rows);
+
+  seal_messages(layer);
+  counters_.rows_sent += num_rows;
+  clock.mark(Phase::dispatch, num_rows, num_rows * options_.hidden_size * static_cast<std::int64_t>(sizeof(float)));
+}
+
+void ExpertSide::take_rows(Queue& queue) {
   const std::size_t num_rows = std::min(queue.size(), static_cast<std::size_t>(options_.max_rows_per_call));
   MOEBIUS_EXPECT(num_rows > 0);
   const auto first = queue.entries.begin() + static_cast<std::ptrdiff_t>(queue.head);
@@ -92,52 +109,47 @@ void ExpertSide::run(int layer, PlaceId place, PhaseClock& clock) {
     queue.entries.erase(queue.entries.begin(), queue.entries.begin() + static_cast<std::ptrdiff_t>(queue.head));
     queue.head = 0;
   }
-  update_table(layer, place.value);
-
-  for (std::size_t i = 0; i < num_rows; ++i) {
-    std::memcpy(inputs_.data() + i * row_bytes_, store_.get() + static_cast<std::size_t>(taken_[i].stored_row) * row_bytes_,
-                row_bytes_);
-    release_row(taken_[i].stored_row);
-  }
-  stack_.forward(LayerId(layer), place, inputs_.data(), static_cast<int>(num_rows), outputs_.data());
-  counters_.rows_computed += static_cast<std::int64_t>(num_rows);
-  counters_.calls += 1;
-  load_[static_cast<std::size_t>(layer)][place.idx()] += static_cast<std::int64_t>(num_rows);
-  clock.mark(Phase::expert, static_cast<std::int64_t>(num_rows));
-  send_outputs(layer, taken_);
-  clock.mark(Phase::dispatch, static_cast<std::int64_t>(num_rows),
-             static_cast<std::int64_t>(num_rows * static_cast<std::size_t>(options_.hidden_size) * sizeof(float)));
+  std::ranges::stable_sort(taken_, {}, &Entry::source);
+  inputs_.clear();
+  for (const Entry& entry : taken_) inputs_.push_back(store_.get() + static_cast<std::size_t>(entry.stored_row) * row_bytes_);
 }
 
-void ExpertSide::send_outputs(int layer, std::span<const Entry> entries) {
+void ExpertSide::open_messages() {
   const auto hidden = static_cast<std::size_t>(options_.hidden_size);
-  for (std::size_t i = 0; i < entries.size(); ++i) {
-    const auto source = static_cast<std::size_t>(entries[i].source);
-    if (by_source_.size() <= source) by_source_.resize(source + 1);
-    by_source_[source].push_back(static_cast<std::int32_t>(i));
-  }
-  for (std::size_t source = 0; source < by_source_.size(); ++source) {
-    const std::span<const std::int32_t> all = by_source_[source];
-    for (std::size_t begin = 0; begin < all.size(); begin += max_rows_per_block_) {
-      const auto mine = all.subspan(begin, std::min(max_rows_per_block_, all.size() - begin));
-      const BlockLayout layout = outputs_layout(mine.size(), hidden * sizeof(float));
-      const comm::MessageHeader header{.kind = static_cast<std::uint16_t>(BlockKind::expert_outputs),
-                                       .layer = static_cast<std::uint16_t>(layer),
-                                       .generation = 0,
-                                       .num_rows = static_cast<std::uint32_t>(mine.size()),
-                                       .num_pairs = 0};
-      outbox_.send(RankId(source), header, layout.total_bytes, [&](std::span<std::byte> bytes) {
-        for (std::size_t i = 0; i < mine.size(); ++i) {
-          const auto row = static_cast<std::size_t>(mine[i]);
-          store_at(bytes, 0, i, entries[row].tag);
-          std::memcpy(bytes.data() + layout.data_offset + i * hidden * sizeof(float), outputs_.data() + row * hidden,
-                      hidden * sizeof(float));
-        }
-      });
-      counters_.rows_sent += static_cast<std::int64_t>(mine.size());
+  outputs_.clear();
+  messages_.clear();
+  own_tags_.clear();
+  for (std::size_t begin = 0; begin < taken_.size();) {
+    const std::int32_t source = taken_[begin].source;
+    if (RankId(source) == rank_ && own_.place) {
+      own_tags_.push_back(taken_[begin].tag);
+      outputs_.push_back(own_.place(taken_[begin].tag));
+      ++begin;
+      continue;
     }
-    by_source_[source].clear();
+    std::size_t end = begin;
+    while (end < taken_.size() && end - begin < max_rows_per_block_ && taken_[end].source == source) ++end;
+    const std::size_t num_rows = end - begin;
+    const BlockLayout layout = outputs_layout(num_rows, hidden * sizeof(float));
+    const std::span<std::byte> bytes = outbox_.open(RankId(source), layout.total_bytes);
+    for (std::size_t i = 0; i < num_rows; ++i) {
+      store_at(bytes, 0, i, taken_[begin + i].tag);
+      outputs_.push_back(reinterpret_cast<float*>(bytes.data() + layout.data_offset) + i * hidden);
+    }
+    messages_.push_back({source, static_cast<std::uint32_t>(num_rows)});
+    begin = end;
   }
+}
+
+void ExpertSide::seal_messages(int layer) {
+  for (const Message& message : messages_) {
+    outbox_.seal(RankId(message.source), {.kind = static_cast<std::uint16_t>(BlockKind::expert_outputs),
+                                          .layer = static_cast<std::uint16_t>(layer),
+                                          .generation = 0,
+                                          .num_rows = message.num_rows,
+                                          .num_pairs = 0});
+  }
+  if (!own_tags_.empty()) own_.arrived(layer, own_tags_);
 }
 
 }  // namespace moebius::ranks

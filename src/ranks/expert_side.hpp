@@ -5,11 +5,14 @@
 // lives here between blocks.
 //
 // Memory: a row in flight stands at most once on this rank, so the store holds at most
-// (attention ranks) x (their token budget) hidden states, allocated once.
+// (attention ranks) x (their token budget) hidden states, allocated once. Outputs have no memory of their
+// own: an expert call reads rows from the store and writes each where it leaves from, into ring slots.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/timing.hpp"
@@ -27,6 +30,12 @@ struct ExpertCounters {
   std::int64_t rows_received = 0, rows_computed = 0, rows_sent = 0, calls = 0;
 };
 
+/// Where the outputs of a colocated rank's own rows go: straight to where they will be combined.
+struct OwnOutputs {
+  std::function<float*(OutputTag)> place;  ///< of one output, [hidden_size]; empty where there is no attention role
+  std::function<void(int layer, std::span<const OutputTag>)> arrived;
+};
+
 struct ExpertSideOptions {
   ComputeType compute = ComputeType::fp32;
   int hidden_size = 0;
@@ -38,7 +47,9 @@ struct ExpertSideOptions {
 class ExpertSide {
  public:
   ExpertSide(const ExpertSideOptions& options, model::ExpertStack& stack, StageMap stages, policy::QueueTable& table,
-             Outbox& outbox, std::size_t max_payload_bytes);
+             Outbox& outbox, RankId rank, std::size_t max_payload_bytes);
+  /// From now on; before, own outputs travel like any others.
+  void write_own_outputs(OwnOutputs own) { own_ = std::move(own); }
 
   /// A dispatch block: its rows join their micro-queues.
   void on_dispatch(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload, double now);
@@ -49,10 +60,8 @@ class ExpertSide {
   [[nodiscard]] bool finished() const { return num_fins_ == options_.num_sources && num_stored_ == 0; }
 
   [[nodiscard]] const ExpertCounters& counters() const { return counters_; }
-  /// Bytes of row store and scratch.
-  [[nodiscard]] std::size_t bytes() const {
-    return (static_cast<std::size_t>(options_.max_rows_stored + options_.max_rows_per_call)) * row_bytes_ + outputs_.size() * sizeof(float);
-  }
+  /// Bytes of the row store.
+  [[nodiscard]] std::size_t bytes() const { return static_cast<std::size_t>(options_.max_rows_stored) * row_bytes_; }
   /// Rows computed per (layer, place): the load that placement policies use.
   [[nodiscard]] const std::vector<std::vector<std::int64_t>>& load() const { return load_; }
 
@@ -71,7 +80,10 @@ class ExpertSide {
 
   std::int32_t store_row(const std::byte* hidden, std::int32_t num_users);
   void release_row(std::int32_t stored_row);
-  void send_outputs(int layer, std::span<const Entry> entries);
+  void take_rows(Queue& queue);
+  /// Opens a message for each block of outputs and says where each output goes.
+  void open_messages();
+  void seal_messages(int layer);
   void update_table(int layer, int place);
 
   ExpertSideOptions options_;
@@ -79,6 +91,8 @@ class ExpertSide {
   StageMap stages_;
   policy::QueueTable& table_;
   Outbox& outbox_;
+  RankId rank_;
+  OwnOutputs own_;
   std::size_t row_bytes_, max_rows_per_block_;
   std::vector<std::vector<Queue>> queues_;             // [layer][place]
   std::vector<std::vector<std::int64_t>> load_;        // [layer][place]
@@ -86,11 +100,17 @@ class ExpertSide {
   std::vector<std::int32_t> num_users_;                // [max_rows_stored] queue entries that still need the row
   std::vector<std::int32_t> free_rows_;
   std::int64_t num_stored_ = 0;
-  std::vector<std::byte> inputs_;                      // [max_rows_per_call, hidden_size] compute type
-  std::vector<float> outputs_;                         // [max_rows_per_call, hidden_size]
-  std::vector<std::vector<std::int32_t>> by_source_;   // [rank] indices into the rows of a call
   std::vector<std::int32_t> pairs_per_row_;            // scratch of on_dispatch
-  std::vector<Entry> taken_;                           // scratch of run
+  // The expert call that is being run, entries of one source side by side.
+  struct Message {
+    std::int32_t source;
+    std::uint32_t num_rows;
+  };
+  std::vector<Entry> taken_;
+  std::vector<const std::byte*> inputs_;               // of each entry
+  std::vector<float*> outputs_;                        // of each entry
+  std::vector<Message> messages_;                      // to other ranks, in the order of their entries
+  std::vector<OutputTag> own_tags_;
   int num_fins_ = 0;
   ExpertCounters counters_;
 };

@@ -8,7 +8,7 @@
 namespace moebius::ranks {
 
 Outbox::Outbox(comm::Transport& transport)
-    : transport_(transport), waiting_(static_cast<std::size_t>(transport.num_ranks())) {}
+    : transport_(transport), to_(static_cast<std::size_t>(transport.num_ranks())) {}
 
 void Outbox::deliver_own_to(comm::MessageHandler handler) {
   own_handler_ = std::move(handler);
@@ -29,35 +29,52 @@ void Outbox::send(RankId to, const comm::MessageHeader& header, std::size_t byte
                   const std::function<void(std::span<std::byte>)>& encode) {
   MOEBIUS_EXPECT(bytes <= transport_.max_payload_bytes());
   if (to == transport_.rank() && own_handler_) return deliver_own(header, bytes, encode);
-  auto& queue = waiting_[to.idx()];
-  if (queue.empty()) {
-    // An empty message still needs a slot; reserve one byte so that "no room" and "no bytes" differ.
-    const auto slot = transport_.try_reserve(to, std::max<std::size_t>(bytes, 1));
+  encode(open(to, bytes));
+  seal(to, header);
+}
+
+std::span<std::byte> Outbox::open(RankId to, std::size_t bytes) {
+  MOEBIUS_EXPECT(bytes <= transport_.max_payload_bytes());
+  Destination& destination = to_[to.idx()];
+  if (destination.waiting.empty()) {
+    const auto slot = transport_.try_reserve(to, bytes);
     if (!slot.empty()) {
-      encode(slot.first(bytes));
-      transport_.commit(to, header, bytes);
-      return;
+      destination.open_slots.push_back(bytes);
+      return slot.first(bytes);
     }
   }
-  Waiting message{header, std::vector<std::byte>(bytes)};
-  encode(message.payload);
-  queue.push_back(std::move(message));
+  destination.waiting.push_back({{}, std::vector<std::byte>(bytes)});
+  ++destination.num_open_waiting;
   ++num_waiting_;
+  return destination.waiting.back().payload;
+}
+
+void Outbox::seal(RankId to, const comm::MessageHeader& header) {
+  Destination& destination = to_[to.idx()];
+  if (!destination.open_slots.empty()) {  // opened before any that waits
+    transport_.commit(to, header, destination.open_slots.front());
+    destination.open_slots.pop_front();
+    return;
+  }
+  MOEBIUS_EXPECT(destination.num_open_waiting > 0);
+  destination.waiting[destination.waiting.size() - destination.num_open_waiting].header = header;
+  --destination.num_open_waiting;
 }
 
 std::size_t Outbox::pump() {
   if (num_waiting_ == 0) return 0;
   std::size_t moved = 0;
-  for (std::size_t to = 0; to < waiting_.size(); ++to) {
-    auto& queue = waiting_[to];
-    while (!queue.empty()) {
-      const Waiting& message = queue.front();
+  for (std::size_t to = 0; to < to_.size(); ++to) {
+    Destination& destination = to_[to];
+    MOEBIUS_EXPECT(destination.open_slots.empty() && destination.num_open_waiting == 0);
+    while (!destination.waiting.empty()) {
+      const Waiting& message = destination.waiting.front();
       const std::size_t bytes = message.payload.size();
-      const auto slot = transport_.try_reserve(RankId(to), std::max<std::size_t>(bytes, 1));
+      const auto slot = transport_.try_reserve(RankId(to), bytes);
       if (slot.empty()) break;
       if (bytes != 0) std::memcpy(slot.data(), message.payload.data(), bytes);
       transport_.commit(RankId(to), message.header, bytes);
-      queue.pop_front();
+      destination.waiting.pop_front();
       --num_waiting_;
       ++moved;
     }
@@ -66,8 +83,8 @@ std::size_t Outbox::pump() {
 }
 
 RankId Outbox::blocked_on() const {
-  for (std::size_t to = 0; to < waiting_.size(); ++to) {
-    if (!waiting_[to].empty()) return RankId(to);
+  for (std::size_t to = 0; to < to_.size(); ++to) {
+    if (!to_[to].waiting.empty()) return RankId(to);
   }
   return {};
 }

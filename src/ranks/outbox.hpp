@@ -27,7 +27,11 @@ class Outbox {
   /// Send `bytes` bytes that `encode` writes; `encode` is called exactly once, now.
   void send(RankId to, const comm::MessageHeader& header, std::size_t bytes,
             const std::function<void(std::span<std::byte>)>& encode);
-  /// Move waiting messages into free slots; returns how many moved.
+  /// The same in two steps, for what is computed where it is sent from: room for `bytes` bytes to another
+  /// rank, good until its seal. Several may be open; seal() ends the oldest one of its destination.
+  std::span<std::byte> open(RankId to, std::size_t bytes);
+  void seal(RankId to, const comm::MessageHeader& header);
+  /// Move waiting messages into free slots; returns how many moved. No room is open.
   std::size_t pump();
   [[nodiscard]] bool empty() const { return num_waiting_ == 0; }
   [[nodiscard]] std::int64_t num_waiting() const { return num_waiting_; }
@@ -39,6 +43,11 @@ class Outbox {
     comm::MessageHeader header;
     std::vector<std::byte> payload;
   };
+  struct Destination {
+    std::deque<Waiting> waiting;          // for credit; the last ones of them may still be open
+    std::deque<std::size_t> open_slots;   // bytes of the rooms that are ring slots, oldest first
+    std::size_t num_open_waiting = 0;
+  };
   void deliver_own(const comm::MessageHeader& header, std::size_t bytes,
                    const std::function<void(std::span<std::byte>)>& encode);
 
@@ -46,7 +55,7 @@ class Outbox {
   comm::MessageHandler own_handler_;  // empty: no own messages
   std::vector<std::byte> own_message_;
   bool delivering_own_ = false;
-  std::vector<std::deque<Waiting>> waiting_;  // [num_ranks]
+  std::vector<Destination> to_;  // [num_ranks]
   std::int64_t num_waiting_ = 0;
 };
 

@@ -65,7 +65,7 @@ RankEngine::RankEngine(Parts parts, PhaseClock& clock, EventLoop::Beat beat)
         .max_rows_stored = static_cast<std::int64_t>(parts_.attention_ranks.size()) * limits_.max_tokens_in_flight,
         .num_sources = static_cast<int>(parts_.attention_ranks.size())};
     expert_side_ = std::make_unique<ExpertSide>(options, *expert_stack_, stages_, *table_, outbox_,
-                                                parts_.transport.max_payload_bytes());
+                                                parts_.transport.rank(), parts_.transport.max_payload_bytes());
   }
   if (has_attention(parts_.roles)) make_attention(std::move(parts_.claim), std::move(parts_.sink));
   loop_ = std::make_unique<EventLoop>(

@@ -186,7 +186,8 @@ TEST(Ring, BrokenUseIsAContractError) {
   EXPECT_THROW(sender.try_reserve(RankId(1), 65), ContractError);
   EXPECT_THROW(sender.commit(RankId(1), {}, 0), ContractError);
   ASSERT_FALSE(sender.try_reserve(RankId(1), 8).empty());
-  EXPECT_THROW(sender.try_reserve(RankId(1), 8), ContractError);
+  sender.commit(RankId(1), {.kind = 1}, 8);
+  EXPECT_THROW(sender.commit(RankId(1), {.kind = 1}, 8), ContractError);  // no reservation is open
   EXPECT_THROW(sender.commit(RankId(1), {}, 9), ContractError);
 }
 

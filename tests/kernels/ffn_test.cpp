@@ -110,6 +110,15 @@ TEST_P(FfnTest, ARowHasTheSameBitsInAnyBatch) {
     const auto row_of = [&](const std::vector<float>& values, int row) {
       return std::span(values).subspan(static_cast<std::size_t>(row * hidden), hidden);
     };
+    // Rows may lie apart, here in an order of their own: `order` undone on the way in, done again on the way out.
+    std::vector<const std::byte*> from;
+    std::vector<float*> to;
+    for (int row = 0; row < most_rows; ++row) {
+      from.push_back(rows.from_row(order[static_cast<std::size_t>(row)]).data);
+      to.push_back(y.data() + order[static_cast<std::size_t>(row)] * hidden);
+    }
+    expert_ffn(ffn, RowsView{.type = type, .rows = from.data()}, most_rows, RowsOut{.rows = to.data()}, scratch);
+    ASSERT_TRUE(same_bits(y, alone)) << "rows that lie apart";
     for (int num_rows = 1; num_rows <= most_rows; ++num_rows) {
       expert_ffn(ffn, other.view, num_rows, y.data(), scratch);
       for (int row = 0; row < num_rows; ++row) {

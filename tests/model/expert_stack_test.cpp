@@ -29,6 +29,16 @@ class ExpertStackTest : public ::testing::TestWithParam<ComputeType> {
     kernels::convert_rows(GetParam(), rows, bytes.data());
     return bytes;
   }
+  /// Runs the expert on rows that lie side by side. // inputs: [num_rows, hidden_size]; outputs: likewise
+  void forward(int layer, int place, const std::byte* inputs, int num_rows, float* outputs) {
+    std::vector<const std::byte*> from;
+    std::vector<float*> to;
+    for (int row = 0; row < num_rows; ++row) {
+      from.push_back(inputs + static_cast<std::size_t>(row * hidden_) * element_bytes(GetParam()));
+      to.push_back(outputs + row * hidden_);
+    }
+    stack_.forward(LayerId(layer), PlaceId(place), from, to);
+  }
   /// down(silu(gate x) * up x) in double.
   std::vector<double> by_definition(const std::string& prefix, std::span<const float> x) {
     const auto matrix = [&](const std::string& name) {
@@ -76,7 +86,7 @@ TEST_P(ExpertStackTest, computes_the_expert_of_its_place) {
                                                               {2, 0, "model.layers.2.mlp.experts.7."},
                                                               {2, 1, "model.layers.2.mlp.experts.1."}};
   for (const auto& [layer, place, prefix] : cases) {
-    stack_.forward(LayerId(layer), PlaceId(place), inputs.data(), 4, outputs.data());
+    forward(layer, place, inputs.data(), 4, outputs.data());
     for (std::size_t row = 0; row < 4; ++row) {
       const auto width = static_cast<std::size_t>(hidden_);
       const auto expected = by_definition(prefix, std::span(rows).subspan(row * width, width));
@@ -93,11 +103,11 @@ TEST_P(ExpertStackTest, a_row_has_the_same_bits_in_any_company) {
   const std::vector<float> rows = random_rows(20);
   const std::vector<std::byte> inputs = in_compute_type(rows);
   std::vector<float> together(rows.size()), apart(rows.size());
-  stack_.forward(LayerId(0), PlaceId(0), inputs.data(), 20, together.data());
+  forward(0, 0, inputs.data(), 20, together.data());
   const std::size_t row_bytes = static_cast<std::size_t>(hidden_) * element_bytes(GetParam());
   for (const int step : {1, 3, 7, 19}) {
     for (int first = 0; first < 20; first += step) {
-      stack_.forward(LayerId(0), PlaceId(0), inputs.data() + static_cast<std::size_t>(first) * row_bytes, std::min(step, 20 - first),
+      forward(0, 0, inputs.data() + static_cast<std::size_t>(first) * row_bytes, std::min(step, 20 - first),
                      apart.data() + first * hidden_);
     }
     EXPECT_TRUE(test::same_bits(together, apart)) << step << " rows a call";
@@ -107,9 +117,9 @@ TEST_P(ExpertStackTest, a_row_has_the_same_bits_in_any_company) {
 TEST_P(ExpertStackTest, refuses_what_it_does_not_host) {
   std::vector<std::byte> inputs(21 * static_cast<std::size_t>(hidden_) * 4);
   std::vector<float> outputs(21 * static_cast<std::size_t>(hidden_));
-  EXPECT_THROW(stack_.forward(LayerId(0), PlaceId(0), inputs.data(), 21, outputs.data()), ContractError);
-  EXPECT_ANY_THROW(stack_.forward(LayerId(1), PlaceId(0), inputs.data(), 1, outputs.data()));
-  EXPECT_ANY_THROW(stack_.forward(LayerId(0), PlaceId(1), inputs.data(), 1, outputs.data()));
+  EXPECT_THROW(forward(0, 0, inputs.data(), 21, outputs.data()), ContractError);
+  EXPECT_ANY_THROW(forward(1, 0, inputs.data(), 1, outputs.data()));
+  EXPECT_ANY_THROW(forward(0, 1, inputs.data(), 1, outputs.data()));
   const std::vector<HostedExpert> dense{{LayerId(1), ExpertId(0)}};
   EXPECT_THROW(ExpertStack(model_.config(), GetParam(), model_.lookup(), dense, 4), ContractError);
 }

@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "base/check.hpp"
 #include "comm/loopback_transport.hpp"
 
 namespace moebius::ranks {
@@ -57,6 +58,27 @@ TEST(Outbox, AFullRingToOneRankHoldsNobodyElseUp) {
   network.endpoint(RankId(0)).flush();
   EXPECT_EQ(outbox.num_waiting(), 3);
   EXPECT_EQ(drain_all(network.endpoint(RankId(2))).size(), 1U);
+}
+
+TEST(Outbox, OpenMessagesKeepTheirOrderWhateverIsWrittenFirst) {
+  comm::LoopbackNetwork network(2, two_slots, [](RankId from, RankId to) { return from != to; });
+  comm::Transport& sender = network.endpoint(RankId(0));
+  Outbox outbox(sender);
+  std::vector<std::span<std::byte>> rooms;
+  for (int i = 0; i < 5; ++i) rooms.push_back(outbox.open(RankId(1), sizeof(int)));  // two are slots, three wait
+  EXPECT_EQ(outbox.num_waiting(), 3);
+  for (int i = 5; i-- > 0;) std::memcpy(rooms[static_cast<std::size_t>(i)].data(), &i, sizeof(i));
+  EXPECT_THROW(outbox.pump(), ContractError);
+  for (int i = 0; i < 5; ++i) outbox.seal(RankId(1), {.kind = 1, .num_rows = sizeof(int)});
+  EXPECT_THROW(outbox.seal(RankId(1), {}), ContractError);
+  std::vector<int> received;
+  for (int turn = 0; turn < 20 && received.size() < 5; ++turn) {
+    sender.flush();
+    for (const int value : drain_all(network.endpoint(RankId(1)))) received.push_back(value);
+    sender.progress();
+    outbox.pump();
+  }
+  EXPECT_EQ(received, (std::vector<int>{0, 1, 2, 3, 4}));
 }
 
 TEST(Outbox, AMessageToItselfNeedsNoRingAndArrivesAtOnce) {

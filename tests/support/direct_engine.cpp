@@ -125,22 +125,20 @@ void DirectEngine::experts(LayerId layer, std::span<const std::int32_t> rows, st
       queues.at(static_cast<std::size_t>(ids[k_idx])).push_back(static_cast<std::int32_t>(i * k + k_idx));
     }
   }
-  std::vector<std::byte> gathered(max_rows * row_bytes);
-  std::vector<float> outputs(max_rows * hidden);
+  std::vector<const std::byte*> from;
+  std::vector<float*> to;
   for (std::size_t expert = 0; expert < queues.size(); ++expert) {
     shuffle(queues[expert]);
     for (std::size_t begin = 0; begin < queues[expert].size(); begin += max_rows) {
       const auto call = std::span(queues[expert]).subspan(begin, std::min(max_rows, queues[expert].size() - begin));
-      for (std::size_t j = 0; j < call.size(); ++j) {
-        std::memcpy(gathered.data() + j * row_bytes, inputs.data() + static_cast<std::size_t>(call[j]) / k * row_bytes, row_bytes);
+      from.clear();
+      to.clear();
+      for (const std::int32_t entry : call) {
+        const auto pair = static_cast<std::size_t>(entry);
+        from.push_back(inputs.data() + pair / k * row_bytes);
+        to.push_back(states_.expert_output(rows[pair / k], static_cast<int>(pair % k)));
       }
-      // Every expert is hosted, in order: a place is an expert id.
-      experts_.forward(layer, PlaceId(expert), gathered.data(), static_cast<int>(call.size()), outputs.data());
-      for (std::size_t j = 0; j < call.size(); ++j) {
-        const auto pair = static_cast<std::size_t>(call[j]);
-        std::memcpy(states_.expert_output(rows[pair / k], static_cast<int>(pair % k)), outputs.data() + j * hidden,
-                    hidden * sizeof(float));
-      }
+      experts_.forward(layer, PlaceId(expert), from, to);  // every expert is hosted, in order: a place is an expert id
     }
   }
 }

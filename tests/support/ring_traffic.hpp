@@ -65,7 +65,7 @@ class TrafficEndpoint {
   std::int64_t turn() {
     std::int64_t moved = 0;
     for (std::size_t to = 0; to < sent_.size(); ++to) {
-      for (int i = 0; i < habits_.sends_per_turn && sent_[to] < to_send(to) && send_one(to); ++i) ++moved;
+      for (int i = 0; i < habits_.sends_per_turn && sent_[to] < to_send(to) && send_some(to); ++i) ++moved;
     }
     transport_.flush();
     if (turn_idx_++ % habits_.turns_per_drain == 0) {
@@ -128,20 +128,34 @@ class TrafficEndpoint {
             .num_pairs = static_cast<std::uint32_t>(static_cast<std::uint64_t>(n) >> 32)};
   }
 
-  bool send_one(std::size_t to) {
-    const std::int64_t n = sent_[to];
-    TestRandom random = message_random(transport_.rank(), RankId(to), n);
-    const std::size_t bytes = random.below(plan_.max_payload_bytes + 1);
-    const auto space = transport_.try_reserve(RankId(to), bytes);
-    if (space.empty()) return false;
-    const comm::MessageHeader header = header_of(random, n);
-    for (std::size_t at = 0; at < bytes; at += 8) {
-      const std::uint64_t word = random.next();
-      std::memcpy(space.data() + at, &word, std::min<std::size_t>(8, bytes - at));
+  /// Reserves up to three messages where as many are left, writes them last to first, commits them in order.
+  bool send_some(std::size_t to) {
+    struct Open {
+      std::span<std::byte> space;
+      std::size_t bytes;
+      TestRandom random;
+      comm::MessageHeader header;
+    };
+    std::vector<Open> open;
+    const std::int64_t left = plan_.num_messages(transport_.rank(), RankId(to)) - sent_[to];
+    const std::int64_t wanted = std::min<std::int64_t>(left, 1 + sent_[to] % 3);
+    for (std::int64_t n = sent_[to]; n < sent_[to] + wanted; ++n) {
+      TestRandom random = message_random(transport_.rank(), RankId(to), n);
+      const std::size_t bytes = random.below(plan_.max_payload_bytes + 1);
+      const auto space = transport_.try_reserve(RankId(to), bytes);
+      if (space.empty()) break;
+      const comm::MessageHeader header = header_of(random, n);
+      open.push_back({space, bytes, random, header});
     }
-    transport_.commit(RankId(to), header, bytes);
-    ++sent_[to];
-    return true;
+    for (std::size_t i = open.size(); i-- > 0;) {
+      for (std::size_t at = 0; at < open[i].bytes; at += 8) {
+        const std::uint64_t word = open[i].random.next();
+        std::memcpy(open[i].space.data() + at, &word, std::min<std::size_t>(8, open[i].bytes - at));
+      }
+    }
+    for (const Open& message : open) transport_.commit(RankId(to), message.header, message.bytes);
+    sent_[to] += static_cast<std::int64_t>(open.size());
+    return !open.empty();
   }
 
   void check(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload) {
