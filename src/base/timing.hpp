@@ -18,12 +18,13 @@ enum class Phase : std::uint8_t {
   dispatch,   ///< writing token blocks, reading expert outputs (transport work with data)
   dispatch_wait,  ///< nothing to compute while token blocks wait for credit
   expert,     ///< routed expert feed-forward
+  shared_experts,  ///< shared expert feed-forward, on attention ranks
   combine,    ///< weighted sum of expert outputs
   lm_head,    ///< final norm, logits, log-softmax, sampling
   io,         ///< writing row blocks
   idle,       ///< nothing to do: waiting for rows or for the other ranks
 };
-inline constexpr std::size_t num_phases = 11;
+inline constexpr std::size_t num_phases = 12;
 std::string_view to_string(Phase phase);
 
 struct PhaseTotal {

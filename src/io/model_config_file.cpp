@@ -3,11 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 
+#include "base/model_family.hpp"
 #include "io/input_file.hpp"
 #include "io/json_fields.hpp"
 #include "io/model_files.hpp"
+#include "io/rope_fields.hpp"
 
 namespace moebius::io {
 namespace {
@@ -20,119 +21,243 @@ int size_of(const JsonFields& config, const char* key, std::int64_t max = max_si
   return static_cast<int>(config.integer(key, 1, max));
 }
 
-void refuse_other_families(const JsonFields& config) {
-  const auto model_type = config.string("model_type");
-  if (model_type != "qwen3_moe") config.refuse("model_type", json_excerpt(Json(model_type)), "qwen3_moe");
-  if (const Json* names = config.find("architectures")) {
-    const Json expected = {"Qwen3MoeForCausalLM"};
-    if (*names != expected) {
-      config.refuse("architectures", names->is_array() && !names->empty() ? json_excerpt(names->front()) : "unusable",
-                    "Qwen3MoeForCausalLM");
-    }
-  }
+std::string family_names() {
+  std::string names;
+  for (const ModelFamily& family : model_families()) names += fmt::format("{}{}", names.empty() ? "" : ", ", family.model_type);
+  return names;
 }
 
-void refuse_other_options(const JsonFields& config) {
+const ModelFamily& read_family(const JsonFields& config) {
+  const auto model_type = config.string("model_type");
+  const ModelFamily* family = find_model_family(model_type);
+  if (family == nullptr) config.refuse("model_type", json_excerpt(Json(model_type)), family_names());
+  if (const Json* names = config.find("architectures")) {
+    const std::string expected(family->architecture);
+    if (*names != Json{expected}) {
+      config.refuse("architectures", names->is_array() && !names->empty() ? json_excerpt(names->front()) : "unusable",
+                    expected);
+    }
+  }
+  return *family;
+}
+
+void refuse_where_true(const JsonFields& config, const char* key) {
+  if (config.boolean(key).value_or(false)) config.refuse(key, "true", "false");
+}
+
+void refuse_other_options(const JsonFields& config, const ModelFamily& family) {
   if (const auto act = config.string_or("hidden_act", "silu"); act != "silu") {
     config.refuse("hidden_act", json_excerpt(Json(act)), "silu");
   }
-  if (config.boolean("attention_bias").value_or(false)) config.refuse("attention_bias", "true", "false");
-  // transformers uses the window only where the switch is on and a width is given.
-  if (config.boolean("use_sliding_window").value_or(false) && config.has("sliding_window")) {
-    config.refuse("use_sliding_window", "true", "attention without a sliding window");
+  refuse_where_true(config, "attention_bias");
+  refuse_where_true(config, "mlp_bias");
+  if (config.has("clip_qkv") && !family.clip_qkv) config.refuse("clip_qkv", "set", "it with olmoe");
+  if (config.has("moe_layer_freq") && config.integer("moe_layer_freq", 0, max_layers) != 1) {
+    config.refuse("moe_layer_freq", json_excerpt(*config.find("moe_layer_freq")), "1");
   }
-  if (const Json* layer_types = config.find("layer_types")) {
-    const bool all_full = layer_types->is_array() &&
-                          std::ranges::all_of(*layer_types, [](const Json& type) { return type == "full_attention"; });
+}
+
+/// FP8 with a scale for each block of a weight, as DeepSeek-V3 is published, is dequantised while it is read.
+void refuse_other_quantization(const JsonFields& config) {
+  if (!config.has("quantization_config")) return;
+  const JsonFields quantization = config.object("quantization_config");
+  const auto method = quantization.string("quant_method");
+  if (method != "fp8") quantization.refuse("quant_method", json_excerpt(Json(method)), "fp8 and weights that are not quantized");
+  if (const auto format = quantization.string_or("fmt", "e4m3"); format != "e4m3") {
+    quantization.refuse("fmt", json_excerpt(Json(format)), "e4m3");
+  }
+  if (quantization.integers("weight_block_size", 1, max_size) != std::vector<std::int64_t>{128, 128}) {
+    quantization.refuse("weight_block_size", "not [128, 128]", "[128, 128]");
+  }
+}
+
+int read_window(const JsonFields& config) { return static_cast<int>(config.integer_or("sliding_window", 0, 1, 1 << 30)); }
+
+/// transformers, configuration_qwen2_moe: without layer_types the even layers below max_window_layers.
+std::vector<int> read_windows_by_layer(const JsonFields& config, int num_layers, int window) {
+  std::vector<int> windows(static_cast<std::size_t>(num_layers), 0);
+  if (!config.has("layer_types")) {
+    const auto end = std::min(config.integer_or("max_window_layers", 28, 0, max_layers), std::int64_t{num_layers});
+    for (std::int64_t layer_idx = 0; layer_idx < end; layer_idx += 2) windows[static_cast<std::size_t>(layer_idx)] = window;
+    return windows;
+  }
+  const Json& types = config.list("layer_types");
+  if (types.size() != windows.size()) {
+    config.fail("layer_types", fmt::format("has {} entries (there are {} layers)", types.size(), num_layers), "mend the file");
+  }
+  for (std::size_t layer_idx = 0; layer_idx < windows.size(); ++layer_idx) {
+    if (types[layer_idx] == "full_attention") continue;
+    if (types[layer_idx] != "sliding_attention" || window == 0) {
+      config.refuse("layer_types", "not full_attention everywhere", "full_attention, and sliding_attention with a window");
+    }
+    windows[layer_idx] = window;
+  }
+  return windows;
+}
+
+/// [num_layers], or empty where every layer sees everything.
+std::vector<int> read_windows(const JsonFields& config, const ModelFamily& family, int num_layers) {
+  const bool on = config.boolean("use_sliding_window").value_or(false);
+  switch (family.windows) {
+    case ModelFamily::Windows::none:
+      if (config.has("sliding_window")) config.refuse("sliding_window", "set", "this family without it");
+      break;
+    case ModelFamily::Windows::all_layers:
+      if (const int window = read_window(config); window > 0) return std::vector<int>(static_cast<std::size_t>(num_layers), window);
+      break;
+    case ModelFamily::Windows::where_switched:
+      if (const int window = on ? read_window(config) : 0; window > 0) {
+        return std::vector<int>(static_cast<std::size_t>(num_layers), window);
+      }
+      break;
+    case ModelFamily::Windows::by_layer_type: {
+      auto windows = read_windows_by_layer(config, num_layers, on ? read_window(config) : 0);
+      if (std::ranges::any_of(windows, [](int window) { return window > 0; })) return windows;
+      return {};
+    }
+  }
+  if (const Json* types = config.find("layer_types")) {
+    const bool all_full =
+        types->is_array() && std::ranges::all_of(*types, [](const Json& type) { return type == "full_attention"; });
     if (!all_full) config.refuse("layer_types", "not full_attention everywhere", "full_attention");
   }
-  if (config.has("quantization_config")) config.refuse("quantization_config", "set", "weights that are not quantized");
+  return {};
 }
 
-/// Refuses every kind of scaled rotary embedding; returns the base where `rope` gives one.
-std::optional<double> default_rope_theta(const JsonFields& rope) {
-  for (const char* key : {"rope_type", "type"}) {  // "type" is the older name
-    if (const auto type = rope.string_or(key, "default"); type != "default") {
-      rope.refuse(key, json_excerpt(Json(type)), "default");
-    }
-  }
-  if (rope.has("partial_rotary_factor") && rope.number("partial_rotary_factor") != 1.0) {
-    rope.refuse("partial_rotary_factor", "not 1", "1");
-  }
-  if (!rope.has("rope_theta")) return std::nullopt;
-  const double theta = rope.number("rope_theta");
-  if (!(theta >= 1.0 && theta <= 1e12)) {
-    rope.fail("rope_theta", fmt::format("is {} (it must be from 1 to 1e12)", theta), "mend the file");
-  }
-  return theta;
-}
-
-double read_rope_theta(const JsonFields& config) {
-  if (config.has("rope_scaling")) (void)default_rope_theta(config.object("rope_scaling"));
-  auto theta = default_rope_theta(config);
-  if (config.has("rope_parameters")) {
-    const auto newer = default_rope_theta(config.object("rope_parameters"));
-    if (theta && newer && *theta != *newer) {
-      config.fail("rope_theta", fmt::format("is {} (rope_parameters.rope_theta is {})", *theta, *newer),
-                  "keep one of them");
-    }
-    if (newer) theta = newer;
-  }
-  if (!theta) {
-    config.fail("rope_theta", "is missing (neither it nor rope_parameters.rope_theta is there)",
-                "download the file again");
-  }
-  return *theta;
-}
-
+/// Every family has its own name for it; transformers takes them for each other.
 int read_num_experts(const JsonFields& config) {
-  const auto older = config.integer_or("num_experts", 0, 1, max_experts);
-  const auto newer = config.integer_or("num_local_experts", 0, 1, max_experts);
-  if (older == 0 && newer == 0) {
-    config.fail("num_experts", "is missing (num_local_experts is missing too)", "download the file again");
+  const char* found = nullptr;
+  std::int64_t num_experts = 0;
+  for (const char* key : {"num_experts", "num_local_experts", "n_routed_experts"}) {
+    if (!config.has(key)) continue;
+    const auto number = config.integer(key, 1, max_experts);
+    if (found != nullptr && number != num_experts) {
+      config.fail(found, fmt::format("is {} ({} is {})", num_experts, key, number), "keep one of them");
+    }
+    if (found == nullptr) found = key;
+    num_experts = number;
   }
-  if (older != 0 && newer != 0 && older != newer) {
-    config.fail("num_experts", fmt::format("is {} (num_local_experts is {})", older, newer), "keep one of them");
+  if (found == nullptr) {
+    config.fail("num_experts", "is missing (num_local_experts and n_routed_experts are missing too)", "download the file again");
   }
-  return static_cast<int>(older != 0 ? older : newer);
+  return static_cast<int>(num_experts);
 }
 
 /// transformers, modeling_qwen3_moe: a layer has experts if mlp_only_layers does not name it and
-/// (layer_idx + 1) is a multiple of decoder_sparse_step.
-std::vector<std::uint8_t> read_moe_layers(const JsonFields& config, int num_layers) {
-  const auto step = config.integer_or("decoder_sparse_step", 1, 1, max_layers);
-  const auto dense = config.integers("mlp_only_layers", 0, num_layers - 1);
-  std::vector<std::uint8_t> moe_layer(static_cast<std::size_t>(num_layers));
-  for (std::int64_t layer_idx = 0; layer_idx < num_layers; ++layer_idx) {
-    const bool is_moe = std::ranges::find(dense, layer_idx) == dense.end() && (layer_idx + 1) % step == 0;
-    moe_layer[static_cast<std::size_t>(layer_idx)] = is_moe ? 1 : 0;
+/// (layer_idx + 1) is a multiple of decoder_sparse_step. DeepSeek: all but the first ones.
+std::vector<std::uint8_t> read_moe_layers(const JsonFields& config, const ModelFamily& family, int num_layers) {
+  std::vector<std::uint8_t> moe_layer(static_cast<std::size_t>(num_layers), 1);
+  if (family.dense_layers == ModelFamily::DenseLayers::first_layers) {
+    const auto num_dense = std::min<std::int64_t>(config.integer("first_k_dense_replace", 0, max_layers), num_layers);
+    std::fill_n(moe_layer.begin(), num_dense, std::uint8_t{0});
+  }
+  if (family.dense_layers == ModelFamily::DenseLayers::by_step) {
+    const auto step = config.integer_or("decoder_sparse_step", 1, 1, max_layers);
+    const auto dense = config.integers("mlp_only_layers", 0, num_layers - 1);
+    for (std::int64_t layer_idx = 0; layer_idx < num_layers; ++layer_idx) {
+      const bool is_moe = std::ranges::find(dense, layer_idx) == dense.end() && (layer_idx + 1) % step == 0;
+      moe_layer[static_cast<std::size_t>(layer_idx)] = is_moe ? 1 : 0;
+    }
   }
   return moe_layer;
 }
 
-void read_attention_shape(const JsonFields& json, ModelConfig& config) {
+void read_latent_attention(const JsonFields& json, ModelConfig& config) {
+  config.kv_lora_rank = size_of(json, "kv_lora_rank");
+  config.q_lora_rank = static_cast<int>(json.integer_or("q_lora_rank", 0, 1, max_size));
+  config.qk_nope_head_dim = size_of(json, "qk_nope_head_dim", 65536);
+  config.qk_rope_head_dim = size_of(json, "qk_rope_head_dim", 65536);
+  config.v_head_dim = size_of(json, "v_head_dim", 65536);
+  config.head_dim = config.qk_nope_head_dim + config.qk_rope_head_dim;
+  if (config.num_kv_heads != config.num_heads) {
+    json.refuse("num_key_value_heads", std::to_string(config.num_kv_heads), "as many as num_attention_heads in latent attention");
+  }
+  // DeepSeek-V2 turns neighbours; DeepSeek-V3 says so in newer files, and in older ones it is understood.
+  config.rope_interleaved = json.boolean("rope_interleave").value_or(true);
+  if (config.model_type == "deepseek_v2" && !config.rope_interleaved) json.refuse("rope_interleave", "false", "true");
+}
+
+void read_attention_shape(const JsonFields& json, const ModelFamily& family, ModelConfig& config) {
   config.num_heads = size_of(json, "num_attention_heads", 65536);
-  config.num_kv_heads = size_of(json, "num_key_value_heads", 65536);
+  config.num_kv_heads = static_cast<int>(json.integer_or("num_key_value_heads", config.num_heads, 1, 65536));
   if (config.num_heads % config.num_kv_heads != 0) {
     json.fail(
         "num_key_value_heads",
         fmt::format("is {} (it must divide num_attention_heads, which is {})", config.num_kv_heads, config.num_heads),
         "mend the file");
   }
-  if (!json.has("head_dim") && config.hidden_size % config.num_heads != 0) {
-    json.fail(
-        "head_dim",
-        fmt::format("is missing (hidden_size {} is no multiple of {} heads)", config.hidden_size, config.num_heads),
-        "download the file again");
+  config.qk_norm = family.qk_norm;
+  config.qkv_bias = family.qkv_bias && json.boolean("qkv_bias").value_or(true);
+  if (json.has("clip_qkv")) {
+    config.clip_qkv = json.number("clip_qkv");
+    if (!(config.clip_qkv > 0)) json.fail("clip_qkv", fmt::format("is {} (it must be above 0)", config.clip_qkv), "mend the file");
   }
-  config.head_dim = static_cast<int>(json.integer_or("head_dim", config.hidden_size / config.num_heads, 1, 65536));
-  if (config.head_dim % 2 != 0) {
-    json.fail("head_dim", fmt::format("is {} (rotary embeddings turn pairs, it must be even)", config.head_dim),
+  if (family.latent_attention) {
+    read_latent_attention(json, config);
+  } else {
+    if (!json.has("head_dim") && config.hidden_size % config.num_heads != 0) {
+      json.fail(
+          "head_dim",
+          fmt::format("is missing (hidden_size {} is no multiple of {} heads)", config.hidden_size, config.num_heads),
+          "download the file again");
+    }
+    config.head_dim = static_cast<int>(json.integer_or("head_dim", config.hidden_size / config.num_heads, 1, 65536));
+  }
+  if (config.rope_dim() % 2 != 0) {
+    json.fail(family.latent_attention ? "qk_rope_head_dim" : "head_dim",
+              fmt::format("is {} (rotary embeddings turn pairs, it must be even)", config.rope_dim()), "mend the file");
+  }
+  config.windows = read_windows(json, family, config.num_layers);
+}
+
+void read_groups(const JsonFields& json, ModelConfig& config) {
+  RouterOptions& router = config.router;
+  router.num_groups = static_cast<int>(json.integer("n_group", 1, config.num_experts));
+  router.topk_groups = static_cast<int>(json.integer("topk_group", 1, router.num_groups));
+  const int group_size = config.num_experts / router.num_groups;
+  if (config.num_experts % router.num_groups != 0) {
+    json.fail("n_group", fmt::format("is {} (there are {} experts)", router.num_groups, config.num_experts), "mend the file");
+  }
+  if (group_size < 2 && router.group_scores == RouterOptions::GroupScores::sum_of_two) {
+    json.fail("n_group", fmt::format("is {} (a group of {} experts has at least two)", router.num_groups, config.num_experts),
+              "mend the file");
+  }
+  if (router.topk_groups * group_size < config.experts_per_token) {
+    json.fail("topk_group",
+              fmt::format("is {} (its groups of {} experts have fewer than num_experts_per_tok, which is {})",
+                          router.topk_groups, group_size, config.experts_per_token),
               "mend the file");
   }
 }
 
-void read_expert_shape(const JsonFields& json, ModelConfig& config) {
+void read_router(const JsonFields& json, const ModelFamily& family, ModelConfig& config) {
+  RouterOptions& router = config.router;
+  router.norm_topk_prob = family.norm_topk == ModelFamily::NormTopk::always ||
+                          json.boolean("norm_topk_prob").value_or(family.routing == ModelFamily::Routing::grouped_sigmoid);
+  if (family.norm_topk == ModelFamily::NormTopk::never) refuse_where_true(json, "norm_topk_prob");
+  if (family.routing == ModelFamily::Routing::softmax) return;
+  const bool sigmoid = family.routing == ModelFamily::Routing::grouped_sigmoid;
+  const char* scores = sigmoid ? "sigmoid" : "softmax";
+  if (const auto given = json.string_or("scoring_func", scores); given != scores) {
+    json.refuse("scoring_func", json_excerpt(Json(given)), fmt::format("{} in {}", scores, family.model_type));
+  }
+  const auto method = json.string_or("topk_method", sigmoid ? "noaux_tc" : "greedy");
+  if (sigmoid ? method != "noaux_tc" : method != "greedy" && method != "group_limited_greedy") {
+    json.refuse("topk_method", json_excerpt(Json(method)), sigmoid ? "noaux_tc" : "greedy and group_limited_greedy");
+  }
+  if (sigmoid) {
+    router.scores = RouterOptions::Scores::sigmoid;
+    router.group_scores = RouterOptions::GroupScores::sum_of_two;
+    router.correction_bias = true;
+  }
+  if (method != "greedy") read_groups(json, config);
+  router.scaling = json.has("routed_scaling_factor") ? json.number("routed_scaling_factor") : 1.0;
+  if (!(std::abs(router.scaling) > 0 && std::abs(router.scaling) < 1e6)) {
+    json.fail("routed_scaling_factor", fmt::format("is {} (it must be between 0 and 1e6)", router.scaling), "mend the file");
+  }
+}
+
+void read_expert_shape(const JsonFields& json, const ModelFamily& family, ModelConfig& config) {
   config.num_experts = read_num_experts(json);
   config.experts_per_token = static_cast<int>(json.integer("num_experts_per_tok", 1, max_experts));
   if (config.experts_per_token > config.num_experts) {
@@ -140,13 +265,20 @@ void read_expert_shape(const JsonFields& json, ModelConfig& config) {
               fmt::format("is {} (there are {} experts)", config.experts_per_token, config.num_experts),
               "mend the file");
   }
-  config.router.norm_topk_prob = json.boolean("norm_topk_prob").value_or(false);
-  config.moe_intermediate_size = size_of(json, "moe_intermediate_size");
-  config.moe_layer = read_moe_layers(json, config.num_layers);
+  config.moe_intermediate_size = size_of(json, family.expert_size_key);
+  config.moe_layer = read_moe_layers(json, family, config.num_layers);
   const bool any_dense = std::ranges::find(config.moe_layer, 0) != config.moe_layer.end();
   // A model without dense layers may leave their size out.
   config.intermediate_size = any_dense ? size_of(json, "intermediate_size")
                                        : static_cast<int>(json.integer_or("intermediate_size", 0, 0, max_size));
+  if (family.shared_experts == ModelFamily::SharedExperts::gated) {
+    config.shared_intermediate_size = size_of(json, "shared_expert_intermediate_size");
+    config.shared_expert_gate = true;
+  } else if (family.shared_experts == ModelFamily::SharedExperts::counted) {
+    config.shared_intermediate_size =
+        static_cast<int>(json.integer_or("n_shared_experts", 0, 0, 64)) * config.moe_intermediate_size;
+  }
+  read_router(json, family, config);
 }
 
 void read_special_tokens(const JsonFields& json, const std::filesystem::path& generation_path, ModelConfig& config) {
@@ -179,12 +311,12 @@ ModelConfig read_model_config(const std::filesystem::path& model_dir) {
   const auto path = model_dir / "config.json";
   const auto document = read_json_file(path, max_config_bytes);
   const JsonFields json(document, path.string());
-  refuse_other_families(json);
-  refuse_other_options(json);
+  const ModelFamily& family = read_family(json);
+  refuse_other_options(json, family);
+  refuse_other_quantization(json);
 
   ModelConfig config;
-  config.model_type = json.string("model_type");
-  config.qk_norm = QkNorm::each_head;
+  config.model_type = family.model_type;
   config.vocab_size = size_of(json, "vocab_size");
   config.hidden_size = size_of(json, "hidden_size");
   config.num_layers = size_of(json, "num_hidden_layers", max_layers);
@@ -194,9 +326,11 @@ ModelConfig read_model_config(const std::filesystem::path& model_dir) {
   if (!(config.rms_norm_eps > 0.0 && config.rms_norm_eps < 1.0)) {
     json.fail("rms_norm_eps", fmt::format("is {} (it must lie between 0 and 1)", config.rms_norm_eps), "mend the file");
   }
-  config.rope_theta = read_rope_theta(json);
-  read_attention_shape(json, config);
-  read_expert_shape(json, config);
+  const RopeFields rope = read_rope(json, family.latent_attention, config.max_position_embeddings);
+  config.rope_theta = rope.theta;
+  config.yarn = rope.yarn;
+  read_attention_shape(json, family, config);
+  read_expert_shape(json, family, config);
   read_special_tokens(json, model_dir / "generation_config.json", config);
   return config;
 }

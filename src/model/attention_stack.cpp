@@ -28,11 +28,12 @@ AttentionStack::AttentionStack(const ModelConfig& config, ComputeType compute, c
       compute_(compute),
       max_batch_tokens_(max_batch_tokens),
       kv_layout_(model::kv_layout(config, compute)),
-      rope_(config.head_dim, config.rope_theta, config.max_position_embeddings),
+      rope_(config.rope_dim(), config.rope_theta, config.max_position_embeddings, config.yarn),
       arena_(place.memory.empty() ? WeightArena::owning(weight_bytes(config, compute)) : WeightArena::over(place.memory)) {
   MOEBIUS_EXPECT(max_batch_tokens > 0);
   MOEBIUS_EXPECT(config.moe_layer.size() == static_cast<std::size_t>(config.num_layers));
-  MOEBIUS_EXPECT(config.num_kv_heads > 0 && config.num_heads % config.num_kv_heads == 0 && config.head_dim % 2 == 0);
+  MOEBIUS_EXPECT(config.windows.empty() || config.windows.size() == config.moe_layer.size());
+  MOEBIUS_EXPECT(config.num_kv_heads > 0 && config.num_heads % config.num_kv_heads == 0);
   WeightReader reader(tensors, compute, arena_, place.share);
   weights_ = load_attention_weights(config, reader);
   allocate_scratch();
@@ -46,24 +47,37 @@ std::size_t AttentionStack::weight_bytes(const ModelConfig& config, ComputeType 
 }
 
 void AttentionStack::allocate_scratch() {
-  const int tokens = max_batch_tokens_;
+  const int tokens = max_batch_tokens_, mixed_width = config_.num_heads * kv_layout_.value_dim;
   normed_.resize(product(tokens, config_.hidden_size));
   update_.resize(product(tokens, config_.hidden_size));
-  qkv_.resize(product(tokens, qkv_width()));
-  mixed_.resize(product(tokens, q_width()));
+  projected_.resize(product(tokens, projection_width()));
+  mixed_.resize(product(tokens, mixed_width));
+  int widest = std::max({config_.hidden_size, mixed_width, out_width()});
+  if (config_.is_mla()) {
+    compressed_.resize(product(tokens, config_.q_lora_rank));
+    if (config_.q_lora_rank > 0) queries_of_heads_.resize(product(tokens, q_width()));
+    absorbed_.resize(product(tokens, config_.num_heads * kv_layout_.key_dim));
+    lifted_.resize(product(tokens, out_width()));
+    widest = std::max({widest, projection_width(), q_width(), config_.q_lora_rank});
+  }
   logits_.resize(product(std::min(tokens, max_logit_rows(config_.vocab_size)), config_.vocab_size));
   if (compute_ != ComputeType::fp32) {
-    inputs_.resize(product(tokens, std::max(config_.hidden_size, q_width())) * element_bytes(compute_));
+    inputs_.resize(product(tokens, widest) * element_bytes(compute_));
   }
   const auto num_moe = std::ranges::count_if(config_.moe_layer, [](std::uint8_t moe) { return moe != 0; });
   if (num_moe > 0) router_logits_.resize(product(tokens, config_.num_experts));
   if (num_moe < config_.num_layers) ffn_scratch_.reserve(tokens, config_.intermediate_size);
+  if (num_moe > 0 && config_.shared_intermediate_size > 0) ffn_scratch_.reserve(tokens, config_.shared_intermediate_size);
+  if (config_.shared_expert_gate) shared_gates_.resize(product(tokens, 1));
   queries_.reserve(static_cast<std::size_t>(tokens));
 }
 
 std::size_t AttentionStack::scratch_bytes() const {
-  const std::size_t num_floats =
-      normed_.size() + update_.size() + qkv_.size() + mixed_.size() + logits_.size() + router_logits_.size();
+  std::size_t num_floats = 0;
+  for (const auto* values : {&normed_, &update_, &projected_, &mixed_, &compressed_, &queries_of_heads_, &absorbed_, &lifted_,
+                             &logits_, &router_logits_, &shared_gates_}) {
+    num_floats += values->size();
+  }
   return num_floats * sizeof(float) + inputs_.size() + ffn_scratch_.bytes() +
          block_pointers_.capacity() * sizeof(const std::byte*) + queries_.capacity() * sizeof(kernels::SegmentQueries);
 }
@@ -97,6 +111,10 @@ void AttentionStack::normalise(std::span<const std::int32_t> rows, const TokenSt
   });
 }
 
+kernels::RowsView AttentionStack::exact_inputs() const {
+  return {.type = ComputeType::fp32, .data = reinterpret_cast<const std::byte*>(normed_.data()), .row_stride = config_.hidden_size};
+}
+
 kernels::RowsView AttentionStack::to_inputs(const std::vector<float>& values, std::size_t num_rows, int width) {
   if (compute_ == ComputeType::fp32) {
     return {.type = compute_, .data = reinterpret_cast<const std::byte*>(values.data()), .row_stride = width};
@@ -105,32 +123,19 @@ kernels::RowsView AttentionStack::to_inputs(const std::vector<float>& values, st
   return {.type = compute_, .data = inputs_.data(), .row_stride = width};
 }
 
-void AttentionStack::make_qkv(const Layer& layer, std::span<const int> positions) {
-  const auto num_rows = static_cast<int>(positions.size());
-  const std::int64_t stride = qkv_width();
-  kernels::gemm(layer.qkv, to_inputs(normed_, positions.size(), config_.hidden_size), num_rows, qkv_.data(), stride);
-  // Queries and keys lie side by side: heads 0..num_heads-1, then the kv heads.
-  const int num_normed = config_.num_heads + config_.num_kv_heads;
-  for (int head = 0; head < num_normed; ++head) {
-    float* first = qkv_.data() + product(head, config_.head_dim);
-    kernels::rms_norm(first, stride, head < config_.num_heads ? layer.q_norm : layer.k_norm,
-                      static_cast<float>(config_.rms_norm_eps), num_rows, first, stride);
-  }
-  kernels::apply_rope(rope_, positions, num_normed, qkv_.data(), stride);
-}
-
-void AttentionStack::store_kv(LayerId layer, const MicroBatch& batch, KvCache& kv) const {
-  const float* row = qkv_.data();
+void AttentionStack::store_kv(LayerId layer, const MicroBatch& batch, const Projected& projected, KvCache& kv) const {
+  std::int64_t row = 0;
   for (const SegmentRef& segment : batch.segments) {
-    for (int i = 0; i < segment.num_tokens; ++i, row += qkv_width()) {
+    for (int i = 0; i < segment.num_tokens; ++i, ++row) {
       const int position = segment.first_position + i;
       kernels::store_kv(kv_layout_, kv.block(*segment.table, position / KvCache::block_tokens, layer),
-                        position % KvCache::block_tokens, row + q_width(), row + q_width() + kv_width());
+                        position % KvCache::block_tokens, projected.k + row * projected.kv_stride,
+                        projected.v + row * projected.kv_stride);
     }
   }
 }
 
-void AttentionStack::mix(LayerId layer, const MicroBatch& batch, const KvCache& kv) {
+void AttentionStack::mix(LayerId layer, const MicroBatch& batch, const Projected& projected, const KvCache& kv) {
   std::size_t num_pointers = 0;
   for (const SegmentRef& segment : batch.segments) {
     num_pointers += static_cast<std::size_t>(KvCache::blocks_for(segment.first_position + segment.num_tokens));
@@ -138,22 +143,24 @@ void AttentionStack::mix(LayerId layer, const MicroBatch& batch, const KvCache& 
   if (block_pointers_.size() < num_pointers) block_pointers_.resize(num_pointers);
   queries_.clear();
   const std::byte** pointers = block_pointers_.data();
-  std::size_t row = 0;
+  const std::int64_t out_stride = std::int64_t{config_.num_heads} * kv_layout_.value_dim;
+  std::int64_t row = 0;
   for (const SegmentRef& segment : batch.segments) {
     const int end = segment.first_position + segment.num_tokens;
     kv.block_pointers(*segment.table, layer, end, pointers);
-    queries_.push_back({.q = qkv_.data() + row * static_cast<std::size_t>(qkv_width()),
-                        .q_stride = qkv_width(),
-                        .out = mixed_.data() + row * static_cast<std::size_t>(q_width()),
-                        .out_stride = q_width(),
+    queries_.push_back({.q = projected.q + row * projected.q_stride,
+                        .q_stride = projected.q_stride,
+                        .out = mixed_.data() + row * out_stride,
+                        .out_stride = out_stride,
                         .blocks = pointers,
                         .first_position = segment.first_position,
                         .num_tokens = segment.num_tokens});
     pointers += KvCache::blocks_for(end);
-    row += static_cast<std::size_t>(segment.num_tokens);
+    row += segment.num_tokens;
   }
-  const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)));
-  kernels::attention(kv_layout_, {.num_heads = config_.num_heads, .scale = scale}, queries_);
+  const double scale = (config_.yarn ? config_.yarn->score_factor : 1.0) / std::sqrt(static_cast<double>(config_.head_dim));
+  kernels::attention(kv_layout_,
+                     {.num_heads = config_.num_heads, .scale = static_cast<float>(scale), .window = config_.window(layer)}, queries_);
 }
 
 void AttentionStack::add_update(std::span<const std::int32_t> rows, TokenStates& states) const {
@@ -175,10 +182,11 @@ void AttentionStack::attend(LayerId layer_id, const MicroBatch& batch, TokenStat
   MOEBIUS_EXPECT(row == batch.rows.size());
   const Layer& layer = weights_.layers.at(layer_id.idx());
   normalise(batch.rows, states, layer.input_norm);
-  make_qkv(layer, batch.positions);
-  store_kv(layer_id, batch, kv);
-  mix(layer_id, batch, kv);
-  kernels::gemm(layer.o_proj, to_inputs(mixed_, batch.rows.size(), q_width()), static_cast<int>(batch.rows.size()),
+  const Projected projected = project(layer, batch.positions);
+  store_kv(layer_id, batch, projected, kv);
+  mix(layer_id, batch, projected, kv);
+  const std::vector<float>& lifted = lift_values(layer, batch.rows.size());
+  kernels::gemm(layer.o_proj, to_inputs(lifted, batch.rows.size(), out_width()), static_cast<int>(batch.rows.size()),
                 update_.data(), config_.hidden_size);
   add_update(batch.rows, states);
 }
@@ -187,18 +195,32 @@ std::span<const std::byte> AttentionStack::route(LayerId layer_id, std::span<con
   MOEBIUS_EXPECT(config_.is_moe(layer_id));
   const Layer& layer = weights_.layers.at(layer_id.idx());
   normalise(rows, states, layer.post_attention_norm);
-  // In fp32 throughout, so that the choice of experts does not hang on how hidden states are rounded for the wire.
-  const kernels::RowsView exact{.type = ComputeType::fp32,
-                                .data = reinterpret_cast<const std::byte*>(normed_.data()),
-                                .row_stride = config_.hidden_size};
-  kernels::gemm(layer.router, exact, static_cast<int>(rows.size()), router_logits_.data(), config_.num_experts);
-  const auto norm = config_.router.norm_topk_prob ? kernels::NormTopk::renormalise : kernels::NormTopk::keep;
+  kernels::gemm(layer.router, exact_inputs(), static_cast<int>(rows.size()), router_logits_.data(), config_.num_experts);
   for_each_run(rows, [&](std::size_t first, std::int32_t row, int num_rows) {
-    kernels::route_topk(router_logits_.data() + first * static_cast<std::size_t>(config_.num_experts), num_rows,
-                        config_.num_experts, config_.experts_per_token, norm, states.topk_ids(row), states.topk_weights(row));
+    kernels::route_topk(config_.router, layer.router_bias, router_logits_.data() + first * static_cast<std::size_t>(config_.num_experts),
+                        num_rows, config_.num_experts, config_.experts_per_token, states.topk_ids(row), states.topk_weights(row));
   });
   const kernels::RowsView wire = to_inputs(normed_, rows.size(), config_.hidden_size);
   return {wire.data, rows.size() * static_cast<std::size_t>(config_.hidden_size) * element_bytes(compute_)};
+}
+
+void AttentionStack::add_shared_experts(LayerId layer_id, std::span<const std::int32_t> rows, TokenStates& states) {
+  MOEBIUS_EXPECT(config_.is_moe(layer_id));
+  if (config_.shared_intermediate_size == 0) return;
+  const Layer& layer = weights_.layers.at(layer_id.idx());
+  const auto num_rows = static_cast<int>(rows.size());
+  // The norm again: it costs less than to promise that nothing has used the scratch since route.
+  normalise(rows, states, layer.post_attention_norm);
+  kernels::expert_ffn(layer.dense, to_inputs(normed_, rows.size(), config_.hidden_size), num_rows, update_.data(), ffn_scratch_);
+  if (config_.shared_expert_gate) {
+    kernels::gemm(layer.shared_gate, exact_inputs(), num_rows, shared_gates_.data(), 1);
+    const auto hidden = static_cast<std::size_t>(config_.hidden_size);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const float gate = 1.0F / (1.0F + std::exp(-shared_gates_[i]));
+      for (float& value : std::span(update_).subspan(i * hidden, hidden)) value *= gate;
+    }
+  }
+  add_update(rows, states);
 }
 
 void AttentionStack::dense_mlp(LayerId layer_id, std::span<const std::int32_t> rows, TokenStates& states) {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // Everything that an attention rank computes, one layer and one micro-batch at a time: embedding,
-// attention, router, dense layers, combine, LM head. The routed experts are ExpertStack's; what passes
+// attention, router, dense layers, shared experts, combine, LM head. The routed experts are ExpertStack's; what passes
 // between the two is the result of route() and TokenStates::expert_output().
 //
-// Order, for each token: embed; for each layer attend, then either dense_mlp or route, experts, combine;
-// then lm_head. Each step's bits depend on the token and on its sequence's earlier positions only, not on
+// Order, for each token: embed; for each layer attend, then either dense_mlp or route, add_shared_experts,
+// (routed) experts, combine; then lm_head. Each step's bits depend on the token and on its sequence's earlier positions only, not on
 // the micro-batch around it. Numbers: weights, inputs of matrix products, keys, values and the rows that
 // go to experts are in compute type; residual, norms, softmax and router are fp32.
 // Scratch is allocated at construction (the list of kv blocks grows to its longest use). One thread.
@@ -65,6 +65,9 @@ class AttentionStack {
   /// Norm and router of a layer with routed experts: sets topk_ids and topk_weights of the rows and returns
   /// the experts' input, valid until the next call. // [rows.size(), hidden_size] in compute type
   [[nodiscard]] std::span<const std::byte> route(LayerId layer, std::span<const std::int32_t> rows, TokenStates& states);
+  /// The shared experts of a layer with routed experts, added to the residual; nothing where there are none.
+  /// To be called once between route and combine, after dispatch: expert ranks then work at the same time.
+  void add_shared_experts(LayerId layer, std::span<const std::int32_t> rows, TokenStates& states);
   /// The feed-forward network of a dense layer, added to the residual.
   void dense_mlp(LayerId layer, std::span<const std::int32_t> rows, TokenStates& states);
   /// Adds the weighted expert outputs, which have all arrived, to the residual. Any number of rows.
@@ -85,21 +88,39 @@ class AttentionStack {
 
  private:
   using Layer = AttentionWeights::Layer;
+  /// Queries, keys and values of a micro-batch, in scratch. The heads of a row lie side by side.
+  struct Projected {
+    const float* q;
+    std::int64_t q_stride;
+    const float* k;
+    const float* v;
+    std::int64_t kv_stride;
+  };
 
   [[nodiscard]] int q_width() const { return config_.num_heads * config_.head_dim; }
   [[nodiscard]] int kv_width() const { return config_.num_kv_heads * config_.head_dim; }
-  [[nodiscard]] int qkv_width() const { return q_width() + 2 * kv_width(); }
+  /// Of what is made of a hidden state in one product.
+  [[nodiscard]] int projection_width() const;
+  /// Of what o_proj multiplies.
+  [[nodiscard]] int out_width() const { return config_.num_heads * (config_.is_mla() ? config_.v_head_dim : config_.head_dim); }
 
   void allocate_scratch();
   /// normed_ = norm of the residuals.
   void normalise(std::span<const std::int32_t> rows, const TokenStates& states, std::span<const float> weight);
   /// Rows of fp32 as inputs of a product: rounded into inputs_ where the compute type is not fp32.
   [[nodiscard]] kernels::RowsView to_inputs(const std::vector<float>& values, std::size_t num_rows, int width);
-  /// Queries, keys and values of normed_: qkv_, with head norms and rotation applied.
-  void make_qkv(const Layer& layer, std::span<const int> positions);
-  void store_kv(LayerId layer, const MicroBatch& batch, KvCache& kv) const;
-  /// mixed_ = attention of the queries in qkv_.
-  void mix(LayerId layer, const MicroBatch& batch, const KvCache& kv);
+  /// The rows of normed_ as they are, for the router and the gate of shared experts: so that the choice of
+  /// experts does not hang on how hidden states are rounded for the wire.
+  [[nodiscard]] kernels::RowsView exact_inputs() const;
+  /// Queries, keys and values of normed_, with norms and rotation applied.
+  [[nodiscard]] Projected project(const Layer& layer, std::span<const int> positions);
+  [[nodiscard]] Projected grouped_projections(const Layer& layer, std::span<const int> positions);
+  [[nodiscard]] Projected latent_projections(const Layer& layer, std::span<const int> positions);
+  void store_kv(LayerId layer, const MicroBatch& batch, const Projected& projected, KvCache& kv) const;
+  /// mixed_ = attention of the queries.
+  void mix(LayerId layer, const MicroBatch& batch, const Projected& projected, const KvCache& kv);
+  /// The inputs of o_proj, made of mixed_. // [num_rows, out_width]
+  [[nodiscard]] const std::vector<float>& lift_values(const Layer& layer, std::size_t num_rows);
   /// Residuals of the rows += update_.
   void add_update(std::span<const std::int32_t> rows, TokenStates& states) const;
 
@@ -113,10 +134,15 @@ class AttentionStack {
 
   std::vector<float> normed_;         // [max_batch_tokens, hidden_size]
   std::vector<std::byte> inputs_;     // [max_batch_tokens, widest input] compute type; empty in fp32
-  std::vector<float> qkv_;            // [max_batch_tokens, qkv_width]
-  std::vector<float> mixed_;          // [max_batch_tokens, q_width]
+  std::vector<float> projected_;      // [max_batch_tokens, projection_width]
+  std::vector<float> mixed_;          // [max_batch_tokens, num_heads value_dim]
+  std::vector<float> compressed_;        // [max_batch_tokens, q_lora_rank]; latent
+  std::vector<float> queries_of_heads_;  // [max_batch_tokens, q_width]; latent, with q_lora_rank
+  std::vector<float> absorbed_;          // [max_batch_tokens, num_heads key_dim]; latent
+  std::vector<float> lifted_;            // [max_batch_tokens, out_width]; latent
   std::vector<float> update_;         // [max_batch_tokens, hidden_size]
   std::vector<float> router_logits_;  // [max_batch_tokens, num_experts]
+  std::vector<float> shared_gates_;   // [max_batch_tokens]; empty where no shared expert has a gate
   std::vector<float> logits_;         // [rows of one LM head call, vocab_size]
   kernels::FfnScratch ffn_scratch_;
   std::vector<const std::byte*> block_pointers_;     // of all segments of a micro-batch

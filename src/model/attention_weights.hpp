@@ -16,11 +16,19 @@ namespace moebius::model {
 struct AttentionWeights {
   struct Layer {
     std::span<const float> input_norm, post_attention_norm;  // [hidden_size]
-    std::span<const float> q_norm, k_norm;                   // [head_dim]
-    kernels::PackedMatrix qkv;     // [(num_heads + 2 num_kv_heads) head_dim, hidden_size]: q_proj, k_proj, v_proj
-    kernels::PackedMatrix o_proj;  // [hidden_size, num_heads head_dim]
-    kernels::PackedMatrix router;  // [num_experts, hidden_size] fp32; empty in a dense layer
-    kernels::ExpertFfn dense;      // empty in a layer with routed experts
+    /// [head_dim], or [heads head_dim], or, latent, [q_lora_rank] and [kv_lora_rank]; empty where there is none.
+    std::span<const float> q_norm, k_norm;
+    std::span<const float> qkv_bias;  // [projection_width]; empty where there is none
+    /// q_proj, k_proj, v_proj; latent: q_a_proj or q_proj, then kv_a_proj. // [projection_width, hidden_size]
+    kernels::PackedMatrix projections;
+    kernels::PackedMatrix q_b;                    // [num_heads head_dim, q_lora_rank]; latent
+    std::vector<kernels::PackedMatrix> key_up;    // [num_heads] of [kv_lora_rank, qk_nope_head_dim]; latent
+    std::vector<kernels::PackedMatrix> value_up;  // [num_heads] of [v_head_dim, kv_lora_rank]; latent
+    kernels::PackedMatrix o_proj;                 // [hidden_size, num_heads head_dim or v_head_dim]
+    kernels::PackedMatrix router;                 // [num_experts, hidden_size] fp32; empty in a dense layer
+    std::span<const float> router_bias;           // [num_experts]; empty where there is none
+    kernels::ExpertFfn dense;                     // of a dense layer, or the shared experts
+    kernels::PackedMatrix shared_gate;            // [1, hidden_size] fp32; empty where there is none
   };
   std::span<const std::byte> embedding;  // [vocab_size, hidden_size] compute type; empty where it is the LM head too
   std::vector<Layer> layers;             // [num_layers]

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/expert_stack.hpp"
 
-#include <fmt/format.h>
-
 #include "base/check.hpp"
 #include "model/weights.hpp"
 
@@ -11,8 +9,8 @@ namespace moebius::model {
 namespace {
 
 kernels::ExpertFfn read_expert(const ModelConfig& config, const HostedExpert& hosted, WeightReader& reader) {
-  const std::string prefix = fmt::format("{}mlp.experts.{}.", layer_prefix(hosted.layer), hosted.expert.value);
-  return reader.ffn(prefix, config.moe_intermediate_size, config.hidden_size);
+  const std::vector<TensorSpec> tensors = expert_schema(config, hosted.layer, hosted.expert);
+  return {.gate = reader.matrix(tensors[0]), .up = reader.matrix(tensors[1]), .down = reader.matrix(tensors[2])};
 }
 
 }  // namespace

@@ -23,6 +23,12 @@ std::span<const TokenId> block_of(std::span<const TokenId> tokens, int block_idx
 }  // namespace
 
 kernels::KvLayout kv_layout(const ModelConfig& config, ComputeType compute) {
+  if (config.is_mla()) {
+    return {.type = compute,
+            .num_kv_heads = 1,
+            .key_dim = config.kv_lora_rank + config.qk_rope_head_dim,
+            .value_dim = config.kv_lora_rank};
+  }
   return {.type = compute, .num_kv_heads = config.num_kv_heads, .key_dim = config.head_dim, .value_dim = config.head_dim};
 }
 

@@ -27,7 +27,8 @@
 
 namespace moebius::model {
 
-/// How keys and values of a model are stored.
+/// How keys and values of a model are stored. In latent attention all heads share one key, the compressed
+/// one followed by its rotary part, and their value is the compressed one.
 kernels::KvLayout kv_layout(const ModelConfig& config, ComputeType compute);
 
 /// The kv blocks of one sequence, in order of position. It holds its blocks until KvCache::free; it moves

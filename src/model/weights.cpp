@@ -60,8 +60,6 @@ void read_rows(std::span<Source> sources, int first, int num_rows, int end_of_sh
 
 }  // namespace
 
-std::string layer_prefix(LayerId layer) { return fmt::format("model.layers.{}.", layer.value); }
-
 WeightReader::WeightReader(const TensorLookup& tensors, ComputeType compute, WeightArena& arena, LoadShare share)
     : tensors_(&tensors), compute_(compute), arena_(arena), share_(share) {
   MOEBIUS_EXPECT(!arena.only_counts() && share.num_sharers > 0 && share.idx >= 0 && share.idx < share.num_sharers);
@@ -180,12 +178,6 @@ kernels::PackedMatrix WeightReader::computed(ComputeType type, int num_out, int 
   const std::span<std::byte> memory = arena_.take(kernels::packed_bytes(type, num_out, num_in));
   if (tensors_ != nullptr && mine()) return kernels::PackedMatrix::pack(type, make(), num_out, num_in, memory);
   return {type, num_out, num_in, memory};
-}
-
-kernels::ExpertFfn WeightReader::ffn(const std::string& prefix, int width, int hidden) {
-  return {.gate = matrix(prefix + "gate_proj.weight", width, hidden),
-          .up = matrix(prefix + "up_proj.weight", width, hidden),
-          .down = matrix(prefix + "down_proj.weight", hidden, width)};
 }
 
 std::span<const std::byte> WeightReader::rows(const std::string& name, int num_rows, int row_size) {

@@ -23,6 +23,7 @@
 #include "base/tensor.hpp"
 #include "kernels/ffn.hpp"
 #include "kernels/gemm.hpp"
+#include "model/family.hpp"
 #include "model/tensor_rows.hpp"
 #include "model/weight_arena.hpp"
 
@@ -47,12 +48,19 @@ class WeightReader {
   /// Walks the weights without a checkpoint: afterwards a counting arena knows their size.
   WeightReader(ComputeType compute, WeightArena& counting);
 
+  [[nodiscard]] ComputeType compute() const { return compute_; }
+
   /// A vector, as fp32. // [size]
   [[nodiscard]] std::span<const float> vector(const std::string& name, int size);
   /// One matrix for products, in compute type. // [num_out, num_in]
   [[nodiscard]] kernels::PackedMatrix matrix(const std::string& name, int num_out, int num_in);
   /// The same in a type of the caller's choice.
   [[nodiscard]] kernels::PackedMatrix matrix(const std::string& name, int num_out, int num_in, ComputeType type);
+  /// The same for an entry of a checkpoint_schema.
+  [[nodiscard]] kernels::PackedMatrix matrix(const TensorSpec& tensor) { return matrix(tensor, compute_); }
+  [[nodiscard]] kernels::PackedMatrix matrix(const TensorSpec& tensor, ComputeType type) {
+    return matrix(tensor.name, static_cast<int>(tensor.shape[0]), static_cast<int>(tensor.shape[1]), type);
+  }
   /// Several matrices of the same width, one below the other. `rows` picks rows of the tensor, in any order.
   struct Part {
     std::string name;
@@ -66,8 +74,6 @@ class WeightReader {
                                                const std::function<std::vector<float>()>& make);
   /// Likewise a vector. // [size]
   [[nodiscard]] std::span<const float> computed_vector(int size, const std::function<std::vector<float>()>& make);
-  /// gate_proj, up_proj and down_proj below `prefix`. // gate, up: [width, hidden]; down: [hidden, width]
-  [[nodiscard]] kernels::ExpertFfn ffn(const std::string& prefix, int width, int hidden);
   /// A matrix as rows in compute type. // [num_rows, row_size]
   [[nodiscard]] std::span<const std::byte> rows(const std::string& name, int num_rows, int row_size);
 
@@ -100,8 +106,5 @@ class WeightReader {
   std::int64_t next_work_ = 0;
   std::vector<float> scratch_;  // the fp32 form of the rows in hand
 };
-
-/// "model.layers.3." and so on.
-std::string layer_prefix(LayerId layer);
 
 }  // namespace moebius::model

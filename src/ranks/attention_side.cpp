@@ -159,6 +159,10 @@ void AttentionSide::run_layer(LayerId layer, double now, PhaseClock& clock) {
   clock.mark(Phase::router, num_rows);
   dispatch(layer, hidden);
   clock.mark(Phase::dispatch, num_rows);
+  if (parts_.config.shared_intermediate_size > 0) {
+    parts_.stack.add_shared_experts(layer, batch_rows_, parts_.states);
+    clock.mark(Phase::shared_experts, num_rows);
+  }
 }
 
 void AttentionSide::dispatch(LayerId layer, std::span<const std::byte> hidden) {

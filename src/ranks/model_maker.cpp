@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ranks/model_maker.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -17,6 +15,7 @@
 #include "base/random.hpp"
 #include "io/model_files.hpp"
 #include "io/safetensors_writer.hpp"
+#include "model/family.hpp"
 
 namespace moebius::ranks {
 namespace {
@@ -126,32 +125,9 @@ class WeightSource {
 
 std::vector<io::NewTensor> tensors_of(const ModelConfig& config, DType dtype) {
   std::vector<io::NewTensor> tensors;
-  const auto add = [&](const std::string& name, std::vector<std::int64_t> shape) { tensors.push_back({name, dtype, std::move(shape)}); };
-  const auto add_ffn = [&](const std::string& prefix, int width) {
-    add(prefix + "gate_proj.weight", {width, config.hidden_size});
-    add(prefix + "up_proj.weight", {width, config.hidden_size});
-    add(prefix + "down_proj.weight", {config.hidden_size, width});
-  };
-  add("model.embed_tokens.weight", {config.vocab_size, config.hidden_size});
-  for (int l = 0; l < config.num_layers; ++l) {
-    const std::string prefix = fmt::format("model.layers.{}.", l), attention = prefix + "self_attn.";
-    add(prefix + "input_layernorm.weight", {config.hidden_size});
-    add(attention + "q_proj.weight", {config.num_heads * config.head_dim, config.hidden_size});
-    add(attention + "k_proj.weight", {config.num_kv_heads * config.head_dim, config.hidden_size});
-    add(attention + "v_proj.weight", {config.num_kv_heads * config.head_dim, config.hidden_size});
-    add(attention + "o_proj.weight", {config.hidden_size, config.num_heads * config.head_dim});
-    add(attention + "q_norm.weight", {config.head_dim});
-    add(attention + "k_norm.weight", {config.head_dim});
-    add(prefix + "post_attention_layernorm.weight", {config.hidden_size});
-    if (!config.is_moe(LayerId(l))) {
-      add_ffn(prefix + "mlp.", config.intermediate_size);
-      continue;
-    }
-    add(prefix + "mlp.gate.weight", {config.num_experts, config.hidden_size});
-    for (int e = 0; e < config.num_experts; ++e) add_ffn(fmt::format("{}mlp.experts.{}.", prefix, e), config.moe_intermediate_size);
+  for (model::TensorSpec& tensor : model::checkpoint_schema(config)) {
+    tensors.push_back({std::move(tensor.name), dtype, std::move(tensor.shape)});
   }
-  add("model.norm.weight", {config.hidden_size});
-  if (!config.tie_word_embeddings) add("lm_head.weight", {config.vocab_size, config.hidden_size});
   return tensors;
 }
 

@@ -92,7 +92,7 @@ TEST_P(RowKernelsTest, RopeTurnsPairsHalfAHeadApart) {
     const std::int64_t stride = num_heads * head_dim + 4;
     const auto x = normal(positions.size() * static_cast<std::size_t>(stride));
     auto y = x;
-    apply_rope(table, positions, num_heads, y.data(), stride);
+    apply_rope(table, positions, {.x = y.data(), .num_heads = num_heads, .head_stride = head_dim, .row_stride = stride});
     for (std::size_t token = 0; token < positions.size(); ++token) {
       for (int i = 0; i < num_heads * head_dim; ++i) {
         const int d = i % head_dim;
@@ -111,7 +111,7 @@ TEST_P(RowKernelsTest, RopeTurnsPairsHalfAHeadApart) {
   }
   const RopeTable table(8, 10000.0, 10);
   std::vector<float> x(8);
-  EXPECT_THROW(apply_rope(table, std::vector<int>{10}, 1, x.data(), 8), ContractError);
+  EXPECT_THROW(apply_rope(table, std::vector<int>{10}, {.x = x.data(), .num_heads = 1, .head_stride = 8, .row_stride = 8}), ContractError);
 }
 
 TEST_P(RowKernelsTest, CombineAddsInAscendingOrderThenOnceToTheResidual) {

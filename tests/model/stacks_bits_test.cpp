@@ -13,24 +13,31 @@
 namespace moebius::test {
 namespace {
 
-enum class ModelKind { golden, golden_tied, odd };
+/// A golden checkpoint, or random weights of a configuration.
+struct Subject {
+  const char* name;
+  ModelConfig (*random_config)() = nullptr;
+};
 
-std::string name_of(ModelKind kind, ComputeType compute) {
-  const std::string model = kind == ModelKind::odd ? "odd" : kind == ModelKind::golden ? "qwen3_moe" : "qwen3_moe_tied";
-  return model + "_" + to_string(compute);
-}
+const Subject subjects[] = {{"qwen3_moe"},
+                            {"qwen2_moe"},
+                            {"deepseek_v2_yarn"},
+                            {"odd", odd_model_config},
+                            {"odd_window", odd_window_config},
+                            {"odd_latent", odd_latent_config}};
 
 /// The models and element types under test, each with sequences of several lengths.
-class StacksBitsTest : public ::testing::TestWithParam<std::tuple<ModelKind, ComputeType>> {
+class StacksBitsTest : public ::testing::TestWithParam<std::tuple<Subject, ComputeType>> {
  protected:
-  StacksBitsTest() : random_(odd_model_config(), DType::bf16, 5) {
-    const auto [kind, compute] = GetParam();
+  StacksBitsTest() {
+    const auto& [subject, compute] = GetParam();
     options_.compute = compute;
-    if (kind == ModelKind::odd) {
-      config_ = random_.config();
-      tensors_ = random_.lookup();
+    if (subject.random_config != nullptr) {
+      random_.emplace(subject.random_config(), DType::bf16, 5);
+      config_ = random_->config();
+      tensors_ = random_->lookup();
     } else {
-      golden_.emplace(load_golden_model(kind == ModelKind::golden ? "qwen3_moe" : "qwen3_moe_tied"));
+      golden_.emplace(load_golden_model(subject.name));
       config_ = golden_->config;
       tensors_ = golden_->tensors;
     }
@@ -58,16 +65,17 @@ class StacksBitsTest : public ::testing::TestWithParam<std::tuple<ModelKind, Com
     return result;
   }
 
-  RandomModel random_;
+  std::optional<RandomModel> random_;
   std::optional<GoldenModel> golden_;
   ModelConfig config_;
   TensorLookup tensors_;
   DirectEngineOptions options_;
 };
 INSTANTIATE_TEST_SUITE_P(Models, StacksBitsTest,
-                         ::testing::Combine(::testing::Values(ModelKind::golden, ModelKind::golden_tied, ModelKind::odd),
-                                            ::testing::Values(ComputeType::fp32, ComputeType::bf16)),
-                         [](const auto& test) { return name_of(std::get<0>(test.param), std::get<1>(test.param)); });
+                         ::testing::Combine(::testing::ValuesIn(subjects), ::testing::Values(ComputeType::fp32, ComputeType::bf16)),
+                         [](const auto& test) {
+                           return std::string(std::get<0>(test.param).name) + "_" + to_string(std::get<1>(test.param));
+                         });
 
 ::testing::AssertionResult equal_bits(const DirectRun& a, const DirectRun& b) {
   if (a.hidden.size() != b.hidden.size()) return ::testing::AssertionFailure() << "other number of layers";

@@ -71,17 +71,17 @@ TEST_F(WeightReaderTest, names_file_and_tensor_of_another_shape_type_or_size) {
 }
 
 TEST_F(WeightReaderTest, a_plan_counts_the_bytes_that_loading_takes) {
-  for (const bool tied : {false, true}) {
+  ModelConfig tied = test::odd_model_config();
+  tied.tie_word_embeddings = true;
+  for (const ModelConfig& config : {test::odd_model_config(), tied, test::odd_window_config(), test::odd_clipped_config(), test::odd_latent_config()}) {
     for (const ComputeType compute : {ComputeType::fp32, ComputeType::bf16}) {
-      ModelConfig config = test::odd_model_config();
-      config.tie_word_embeddings = tied;
       const test::RandomModel model(config, DType::f32, 4);
       const AttentionStack attention(config, compute, model.lookup(), 8);
-      const std::size_t rope_bytes = static_cast<std::size_t>(config.max_position_embeddings) * static_cast<std::size_t>(config.head_dim) * 4;
+      const std::size_t rope_bytes = static_cast<std::size_t>(config.max_position_embeddings) * static_cast<std::size_t>(config.rope_dim()) * 4;
       EXPECT_EQ(attention.weight_bytes(), AttentionStack::weight_bytes(config, compute) + rope_bytes);
       EXPECT_GT(attention.scratch_bytes(), 0U);
       EXPECT_EQ(attention.bytes(), attention.weight_bytes() + attention.scratch_bytes());
-      const std::vector<HostedExpert> hosted{{LayerId(0), ExpertId(1)}, {LayerId(2), ExpertId(10)}};
+      const std::vector<HostedExpert> hosted{{LayerId(2), ExpertId(1)}, {LayerId(2), ExpertId(10)}};
       const ExpertStack experts(config, compute, model.lookup(), hosted, 8);
       EXPECT_EQ(experts.weight_bytes(), 2 * ExpertStack::expert_bytes(config, compute));
     }

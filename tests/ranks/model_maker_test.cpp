@@ -11,8 +11,10 @@
 #include "base/bf16.hpp"
 #include "base/f16.hpp"
 #include "base/failure.hpp"
+#include "base/model_family.hpp"
 #include "io/model_files.hpp"
 #include "io/safetensors.hpp"
+#include "model/family.hpp"
 #include "model/tokenizer.hpp"
 
 namespace moebius::ranks {
@@ -126,6 +128,24 @@ TEST_F(ModelMakerTest, what_was_made_is_read_as_asked) {
   const auto checkpoint = io::Checkpoint::open(folder);
   EXPECT_FALSE(checkpoint.find("lm_head.weight"));
   EXPECT_EQ(checkpoint.find("model.layers.1.mlp.up_proj.weight")->shape, (std::vector<std::int64_t>{48, 64}));
+}
+
+TEST_F(ModelMakerTest, every_family_can_be_made) {
+  for (const ModelFamily& family : model_families()) {
+    auto options = small();
+    options.shape.family = family.model_type;
+    const auto folder = make(std::string(family.model_type), options);
+    const ModelConfig config = io::read_model_config(folder);
+    EXPECT_EQ(config.model_type, family.model_type);
+    const auto checkpoint = io::Checkpoint::open(folder);
+    std::size_t num_listed = 0;
+    for (const model::TensorSpec& tensor : model::checkpoint_schema(config)) {
+      ++num_listed;
+      ASSERT_TRUE(checkpoint.find(tensor.name)) << tensor.name;
+      EXPECT_EQ(checkpoint.find(tensor.name)->shape, tensor.shape) << tensor.name;
+    }
+    EXPECT_EQ(checkpoint.names().size(), num_listed);
+  }
 }
 
 TEST_F(ModelMakerTest, the_tokenizer_has_the_vocabulary_asked_for_and_knows_every_byte) {

@@ -109,6 +109,7 @@ void DirectEngine::layer(LayerId layer, const model::MicroBatch& batch) {
   attention_.attend(layer, batch, states_, kv_);
   if (!config_.is_moe(layer)) return attention_.dense_mlp(layer, batch.rows, states_);
   experts(layer, batch.rows, attention_.route(layer, batch.rows, states_));
+  attention_.add_shared_experts(layer, batch.rows, states_);
   attention_.combine(layer, batch.rows, states_);
 }
 

@@ -29,8 +29,9 @@ struct GoldenModel {
   double float32_max_abs_logit_error = 0;  ///< of transformers' own float32 run
 };
 
-/// "qwen3_moe" or "qwen3_moe_tied".
+/// One of golden_model_names.
 GoldenModel load_golden_model(const std::string& name);
-inline const std::vector<std::string> golden_model_names{"qwen3_moe", "qwen3_moe_tied"};
+inline const std::vector<std::string> golden_model_names{"mixtral", "qwen2_moe",   "qwen3_moe",        "qwen3_moe_tied",
+                                                      "olmoe",   "deepseek_v2", "deepseek_v2_yarn", "deepseek_v3"};
 
 }  // namespace moebius::test

@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "base/bf16.hpp"
+#include "model/family.hpp"
 
 namespace moebius::test {
 namespace {
@@ -47,34 +48,16 @@ RandomModel::RandomModel(const ModelConfig& config, DType dtype, std::uint64_t s
     }
     tensors_[name] = std::move(tensor);
   };
-  const auto add_matrix = [&](const std::string& name, std::int64_t num_out, std::int64_t num_in) {
-    add(name, {num_out, num_in}, 0.0, 1.0 / std::sqrt(static_cast<double>(num_in)));
-  };
-  const auto add_ffn = [&](const std::string& prefix, int width) {
-    add_matrix(prefix + "gate_proj.weight", width, config.hidden_size);
-    add_matrix(prefix + "up_proj.weight", width, config.hidden_size);
-    add_matrix(prefix + "down_proj.weight", config.hidden_size, width);
-  };
-  add("model.embed_tokens.weight", {config.vocab_size, config.hidden_size}, 0.0, 1.0);
-  add("model.norm.weight", {config.hidden_size}, 1.0, 0.2);
-  if (!config.tie_word_embeddings) add_matrix("lm_head.weight", config.vocab_size, config.hidden_size);
-  for (int l = 0; l < config.num_layers; ++l) {
-    const std::string prefix = "model.layers." + std::to_string(l) + ".";
-    add(prefix + "input_layernorm.weight", {config.hidden_size}, 1.0, 0.2);
-    add(prefix + "post_attention_layernorm.weight", {config.hidden_size}, 1.0, 0.2);
-    add(prefix + "self_attn.q_norm.weight", {config.head_dim}, 1.0, 0.2);
-    add(prefix + "self_attn.k_norm.weight", {config.head_dim}, 1.0, 0.2);
-    add_matrix(prefix + "self_attn.q_proj.weight", config.num_heads * config.head_dim, config.hidden_size);
-    add_matrix(prefix + "self_attn.k_proj.weight", config.num_kv_heads * config.head_dim, config.hidden_size);
-    add_matrix(prefix + "self_attn.v_proj.weight", config.num_kv_heads * config.head_dim, config.hidden_size);
-    add_matrix(prefix + "self_attn.o_proj.weight", config.hidden_size, config.num_heads * config.head_dim);
-    if (!config.is_moe(LayerId(l))) {
-      add_ffn(prefix + "mlp.", config.intermediate_size);
-      continue;
-    }
-    add_matrix(prefix + "mlp.gate.weight", config.num_experts, config.hidden_size);
-    for (int e = 0; e < config.num_experts; ++e) {
-      add_ffn(prefix + "mlp.experts." + std::to_string(e) + ".", config.moe_intermediate_size);
+  for (const model::TensorSpec& tensor : model::checkpoint_schema(config)) {
+    using enum model::TensorRole;
+    if (tensor.role == embedding) {
+      add(tensor.name, tensor.shape, 0.0, 1.0);
+    } else if (tensor.role == q_bias || tensor.role == k_bias || tensor.role == v_bias || tensor.role == router_bias) {
+      add(tensor.name, tensor.shape, 0.0, 0.3);
+    } else if (tensor.shape.size() == 1) {  // norms
+      add(tensor.name, tensor.shape, 1.0, 0.2);
+    } else {
+      add(tensor.name, tensor.shape, 0.0, 1.0 / std::sqrt(static_cast<double>(tensor.shape.back())));
     }
   }
 }
@@ -113,6 +96,53 @@ ModelConfig odd_model_config() {
   config.max_position_embeddings = 300;
   config.bos_token = 0;
   config.eos_tokens = {0};
+  return config;
+}
+
+ModelConfig odd_window_config() {
+  ModelConfig config = odd_model_config();
+  config.model_type = "qwen2_moe";
+  config.qk_norm = QkNorm::none;
+  config.qkv_bias = true;
+  config.windows = {19, 0, 40};
+  config.shared_intermediate_size = 41;
+  config.shared_expert_gate = true;
+  return config;
+}
+
+ModelConfig odd_clipped_config() {
+  ModelConfig config = odd_model_config();
+  config.model_type = "olmoe";
+  config.qk_norm = QkNorm::all_heads;
+  config.clip_qkv = 0.9;
+  config.moe_layer = {1, 1, 1};
+  config.yarn = YarnScaling{.factor = 3.0, .original_max_positions = 40, .magnitude = 1.1};
+  return config;
+}
+
+ModelConfig odd_latent_config() {
+  ModelConfig config = odd_model_config();
+  config.model_type = "deepseek_v3";
+  config.qk_norm = QkNorm::none;
+  config.num_kv_heads = config.num_heads;
+  config.q_lora_rank = 67;  // wider than a hidden state
+  config.kv_lora_rank = 35;
+  config.qk_nope_head_dim = 13;
+  config.qk_rope_head_dim = 10;
+  config.v_head_dim = 17;
+  config.head_dim = 23;
+  config.rope_interleaved = true;
+  config.yarn = YarnScaling{.factor = 4.0, .original_max_positions = 50, .magnitude = 1.2, .score_factor = 1.3};
+  config.shared_intermediate_size = 2 * config.moe_intermediate_size;
+  config.moe_layer = {0, 1, 1};
+  config.num_experts = 12;
+  config.router = {.scores = RouterOptions::Scores::sigmoid,
+                   .group_scores = RouterOptions::GroupScores::sum_of_two,
+                   .num_groups = 4,
+                   .topk_groups = 2,
+                   .correction_bias = true,
+                   .norm_topk_prob = true,
+                   .scaling = 1.7};
   return config;
 }
 

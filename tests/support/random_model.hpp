@@ -38,5 +38,11 @@ class RandomModel {
 /// 3 layers of which the middle one is dense, GQA 3:1, nothing a multiple of a vector length, no
 /// renormalisation, untied.
 ModelConfig odd_model_config();
+/// The same with QKV bias, windows of 19 and 40 positions, and a gated shared expert (Qwen2-MoE).
+ModelConfig odd_window_config();
+/// The same with a norm over all heads, clipped queries, keys and values, and YaRN (OLMoE).
+ModelConfig odd_clipped_config();
+/// The same with latent attention, query compression, YaRN, shared experts and routing by groups (DeepSeek-V3).
+ModelConfig odd_latent_config();
 
 }  // namespace moebius::test

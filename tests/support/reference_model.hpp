@@ -4,7 +4,9 @@
 // another, every tensor as the checkpoint stores it. It shares nothing with the kernels or the model
 // layer but the description of the checkpoint, so that agreement means something. Speed is no aim.
 //
-// Semantics: Qwen3MoeForCausalLM of Hugging Face transformers, computed in T throughout (float, double).
+// Semantics: the modeling files of Hugging Face transformers for Mixtral, Qwen2-MoE, Qwen3-MoE, OLMoE,
+// DeepSeek-V2 and DeepSeek-V3, computed in T throughout (float, double). Latent attention expands keys and
+// values of all heads, as it was published.
 
 #include <span>
 #include <string>
@@ -38,22 +40,44 @@ class ReferenceModel {
   struct Ffn {
     std::vector<T> gate, up;  // [width, hidden_size]
     std::vector<T> down;      // [hidden_size, width]
-    int width = 0;
+  };
+  struct FfnNames {
+    std::string gate, up, down;
   };
   struct Layer {
     std::vector<T> input_norm, post_attention_norm;  // [hidden_size]
     std::vector<T> q_proj, k_proj, v_proj, o_proj;
-    std::vector<T> q_norm, k_norm;  // [head_dim]
-    std::vector<T> router;          // [num_experts, hidden_size], empty in a dense layer
-    std::vector<Ffn> experts;       // [num_experts]; [1] in a dense layer
+    std::vector<T> q_bias, k_bias, v_bias;                      // empty where there is none
+    std::vector<T> q_norm, k_norm;                              // [head_dim] or [all heads]; empty where there is none
+    std::vector<T> q_a_proj, q_a_norm, kv_a_proj, kv_a_norm, kv_b_proj;  // latent attention; q_proj is its q_b_proj
+    std::vector<T> router;       // [num_experts, hidden_size], empty in a dense layer
+    std::vector<T> router_bias;  // [num_experts], empty where there is none
+    std::vector<Ffn> experts;    // [num_experts]; [1] in a dense layer
+    std::vector<Ffn> shared;     // [1] or empty
+    std::vector<T> shared_gate;  // [hidden_size], empty where there is none
   };
 
   std::vector<T> read(const TensorLookup& tensors, const std::string& name, std::vector<std::int64_t> shape) const;
-  Ffn read_ffn(const TensorLookup& tensors, const std::string& prefix, int width) const;
+  Ffn read_ffn(const TensorLookup& tensors, const std::string& prefix, const FfnNames& names, int width) const;
+  void read_grouped_attention(const TensorLookup& tensors, const std::string& prefix, Layer& layer) const;
+  void read_latent_attention(const TensorLookup& tensors, const std::string& prefix, Layer& layer) const;
+  void read_experts(const TensorLookup& tensors, const std::string& prefix, Layer& layer) const;
+
+  /// Of one position: queries and keys [heads][key numbers], values [heads][value numbers]; turned.
+  struct Heads {
+    std::vector<T> queries, keys, values;
+  };
+  Heads grouped_heads(const Layer& layer, std::span<const T> x, std::size_t position) const;
+  Heads latent_heads(const Layer& layer, std::span<const T> x, std::size_t position) const;
   /// Adds to `residual` [num_tokens, hidden_size] in place.
-  void attention(const Layer& layer, std::vector<T>& residual) const;
+  void attention(LayerId layer, std::vector<T>& residual) const;
   void feed_forward(const Layer& layer, std::span<T> residual_row) const;
-  /// Rotates one head of one position. // [head_dim]
+  std::vector<T> apply_ffn(const Ffn& ffn, const std::vector<T>& x) const;
+  /// The weight of each expert, zero for those that are not chosen. // [num_experts]
+  std::vector<T> routing_weights(const Layer& layer, const std::vector<T>& x) const;
+  /// Angle per position of the pair i, of half as many pairs as a head has turning numbers.
+  double frequency(std::size_t i) const;
+  /// Rotates one head of one position, or the part of it that turns.
   void rotate(std::span<T> head, std::size_t position) const;
 
   ModelConfig config_;
