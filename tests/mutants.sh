@@ -29,13 +29,25 @@ segment_sees_neighbour | src/ranks/attention_side.cpp  | s/batch_positions_.push
 lost_output            | src/ranks/attention_side.cpp  | s/counters_.outputs_received += header.num_rows;/counters_.outputs_received += header.num_rows > 8 ? 8 : header.num_rows;/ | ^invariance_fp32$
 tile_sees_rows         | kernels/panel_tile.hpp        | s/^  const float\* x = call.x;$/  const float* x = call.x + (rows == 2 ? 1 : 0);/ | ^kernels_test$
 cut_sees_neighbour     | kernels/attention_tile.hpp    | s/rows, keys.end \/ 2, 0x0000ffffU/rows, keys.end \/ 2, 0xffffffffU/ | ^kernels_test$
+swapped_experts        | src/base/model_family.cpp     | s/.up_proj = "w3"/.up_proj = "w1"/ | ^stacks_golden_test
+pairs_not_parted       | src/model/attention_weights.cpp | s/^  if (!config.rope_interleaved) return {};/  return {};/ | ^stacks_golden_test
+no_mscale              | src/model/attention_stack.cpp | s/config_.yarn->score_factor/1.0/ | ^stacks_golden_test
+yarn_without_ramp      | kernels/rope.cpp              | s/slow_part \/ yarn->factor + (1.0 - slow_part)/1.0 \/ yarn->factor/ | ^stacks_golden_test
+no_clip                | src/model/attention_projections.cpp | s/config_.clip_qkv > 0/false/ | ^stacks_golden_test
+no_bias                | src/model/attention_projections.cpp | s/!layer.qkv_bias.empty()/false/ | ^stacks_golden_test
+ungated_shared_expert  | src/model/attention_stack.cpp | s/value \*= gate/value *= 1.0F/ | ^stacks_golden_test
+no_shared_expert       | src/model/attention_stack.cpp | s/config_.shared_intermediate_size == 0) return;/config_.shared_intermediate_size >= 0) return;/ | ^stacks_golden_test
+group_of_one           | kernels/router.cpp            | s/best + second/best/ | ^stacks_golden_test
+bias_in_weights        | kernels/router.cpp            | s/scores\[ids\[k_idx\]\] \/ divisor/choice[ids[k_idx]] \/ divisor/ | ^stacks_golden_test
+window_is_longer       | kernels/attention_tile.hpp    | s/token - task.window + 1;/token - task.window;/ | ^kernels_test
+gelu_is_silu           | src/io/model_config_file.cpp  | s/act != "silu"/false/ | ^io_published_configs_test
 log_prob_off           | src/ranks/scorer.cpp          | s/= reader_.log_prob(token);/= reader_.log_prob(token) + 0.002F;/ | ^reference$
 '
 
 cp -r "$top/CMakeLists.txt" "$top/CMakePresets.json" "$top/cmake" "$top/src" "$top/kernels" "$top/tests" "$top/inputs" "$top/jobs" "$work/"
 cd "$work"
 cmake --preset release >/dev/null
-build() { cmake --build --preset release --target moebius mpi_calls_test event_loop_test reference_check kernels_test >build.log 2>&1 </dev/null; }
+build() { cmake --build --preset release --target moebius mpi_calls_test event_loop_test reference_check stacks_golden_test kernels_test io_published_configs_test kernels_test >build.log 2>&1 </dev/null; }
 build || { tail -20 build.log; exit 2; }
 survived=0 run=0
 while IFS='|' read -r name file expression test; do

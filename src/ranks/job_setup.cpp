@@ -71,6 +71,19 @@ std::unique_ptr<policy::ClaimPlan> plan_claims(const Lines& lines, int num_claim
   return std::make_unique<policy::ClaimPlan>(policy::ClaimLines{weights, prefixes}, num_claimants);
 }
 
+/// Without tokenizer.json there is an empty tokenizer: requests of token ids do without, others get a row status.
+void load_tokenizer(JobSetup& setup, const comm::Session& session, const std::filesystem::path& model_dir) {
+  std::error_code ignored;  // what cannot be looked at is an error when it is read
+  if (!std::filesystem::exists(model_dir / "tokenizer.json", ignored) && !ignored) {
+    setup.tokenizer = std::make_unique<model::Tokenizer>(TokenizerSpec{.byte_level = false});
+    return;
+  }
+  if (session.rank() == RankId(0)) {
+    setup.tokenizer_hash = xxh3_64(io::read_text_file(model_dir / "tokenizer.json", max_tokenizer_bytes));
+  }
+  setup.tokenizer = std::make_unique<model::Tokenizer>(io::read_tokenizer(model_dir));
+}
+
 }  // namespace
 
 JobSetup set_up_job(comm::Session& session, const Job& job, const RunOptions& options) {
@@ -93,10 +106,7 @@ JobSetup set_up_job(comm::Session& session, const Job& job, const RunOptions& op
     setup.checkpoint = io::Checkpoint::open(model_dir);
     setup.tensors = setup.checkpoint->lookup();
     if (!has_attention(setup.roles)) return;
-    if (session.rank() == RankId(0)) {
-      setup.tokenizer_hash = xxh3_64(io::read_text_file(model_dir / "tokenizer.json", max_tokenizer_bytes));
-    }
-    setup.tokenizer = std::make_unique<model::Tokenizer>(io::read_tokenizer(model_dir));
+    load_tokenizer(setup, session, model_dir);
     if (session.rank() != RankId(0)) setup.requests = io::RequestFile::open(job.input.path);
   });
   setup.communicators = session.split(setup.roles);

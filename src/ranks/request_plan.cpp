@@ -74,6 +74,15 @@ struct Planner {
     return text != nullptr && text->size() > model::Tokenizer::max_text_bytes;
   }
 
+  /// A text to encode, or a stop string to look for in generated text.
+  bool needs_tokenizer() const {
+    const auto has_text = [](const TextOrIds& field) {
+      const auto* text = std::get_if<std::string>(&field);
+      return text != nullptr && !text->empty();
+    };
+    return has_text(request.context) || std::ranges::any_of(request.continuations, has_text) || !request.sampling.stop.empty();
+  }
+
   /// What is wrong with the ids of a field; nothing where all have an embedding.
   std::optional<std::string> bad_token(const TextOrIds& field, const char* name) const {
     const auto* ids = std::get_if<Tokens>(&field);
@@ -254,6 +263,11 @@ RequestPlan plan_request(const Request& request, const model::Tokenizer& tokeniz
     planner.fail(RowStatus::too_long, fmt::format("a text of the request is larger than {} bytes (no tokenizer call takes more) "
                                                   "cut it into several requests",
                                                   model::Tokenizer::max_text_bytes));
+    return std::move(planner.plan);
+  }
+  if (tokenizer.vocab_size() == 0 && planner.needs_tokenizer()) {
+    planner.fail(RowStatus::unsupported, "the model folder has no tokenizer.json (texts and stop strings need one) add it, or give "
+                                         "token ids and no stop strings");
     return std::move(planner.plan);
   }
   if (auto problem = planner.bad_token(request.context, "context")) {

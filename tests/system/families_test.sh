@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Whole jobs with a model of every family: rows are scored and generated, and have the same bits on one rank,
-# split over four and colocated on two.
+# split over four and colocated on two. And a checkpoint without tokenizer.json.
 . "$(dirname "$0")/lib.sh"
 # Two of the lines are bad on purpose.
 { head -n 12 tests/data/mixed.jsonl; grep generate_until tests/data/mixed.jsonl | head -n 3; } >"$work/input.jsonl"
@@ -26,4 +26,18 @@ for family in mixtral qwen2_moe qwen3_moe olmoe deepseek_v2 deepseek_v3; do
   done
   echo "$family in $compute: $expected"
 done
+
+# Requests of token ids do without a tokenizer; a text or a stop string is a row that says what is missing.
+rm "$work/deepseek_v3/tokenizer.json"
+{
+  echo '{"custom_id": "ids", "kind": "loglikelihood", "context": [5, 6, 7], "continuation": [8, 9]}'
+  echo '{"custom_id": "generate", "kind": "generate_until", "context": [5, 6], "until": [], "max_gen_toks": 4}'
+  echo '{"custom_id": "text", "kind": "loglikelihood", "context": "The sky", "continuation": [8]}'
+  echo '{"custom_id": "stop", "kind": "generate_until", "context": [5, 6], "until": ["x"], "max_gen_toks": 4}'
+} >"$work/ids.jsonl"
+"$MPIRUN" default 2 "$MOEBIUS" run "$(job "$work/ids.jsonl" "$work/out-ids")" --set "model.path=$work/deepseek_v3" \
+  >"$work/stdout" 2>"$work/stderr" || fail "no tokenizer: $(tail -5 "$work/stderr")"
+[ "$(value rows_failed <"$work/stdout")" = 2 ] || fail "no tokenizer: $(cat "$work/stdout")"
+"$MOEBIUS" show "$work/out-ids" >"$work/shown" || fail "show: $(cat "$work/shown")"
+[ "$(grep -c 'no tokenizer.json' "$work/shown")" -ge 1 ] || fail "no tokenizer, no message: $(cat "$work/shown")"
 finish
