@@ -42,12 +42,26 @@ bias_in_weights        | kernels/router.cpp            | s/scores\[ids\[k_idx\]\
 window_is_longer       | kernels/attention_tile.hpp    | s/token - task.window + 1;/token - task.window;/ | ^kernels_test
 gelu_is_silu           | src/io/model_config_file.cpp  | s/act != "silu"/false/ | ^io_published_configs_test
 log_prob_off           | src/ranks/scorer.cpp          | s/= reader_.log_prob(token);/= reader_.log_prob(token) + 0.002F;/ | ^reference$
+prefix_trusts_hash     | src/model/prefix_index.cpp    | s/node.parent == parent \&\& std::ranges::equal(node.tokens, tokens)/true/; s/return xxh3_64(std::as_bytes(tokens), parent == none ? 0 : at(parent).key);/return xxh3_64(std::as_bytes(tokens), parent == none ? 0 : at(parent).key) \& 7U;/ | ^prefix_index_test
+prefix_evicts_newest   | src/model/prefix_index.hpp    | s/return oldest_; }/return newest_; }/ | ^prefix_index_test
+prefix_keeps_hold      | src/model/kv_cache.cpp        | s/^      prefixes_.make_idle(node);$// | ^prefix_index_test
+prefix_read_too_early  | src/ranks/workload.cpp        | s/kv_.publish(sequence.table, num_passed)/(void)num_passed, kv_.publish(sequence.table, sequence.num_cut)/ | ^prefix_reuse_test
+prefix_not_awaited     | src/ranks/workload.cpp        | s/if (match.num_announced > 0) {/if (match.num_announced > 1000) {/ | ^prefix_reuse_test
+prefix_blocks_others   | src/ranks/workload.cpp        | s/^      ++next;$/      break;/ | ^prefix_reuse_test
+prefix_skips_last      | src/ranks/workload.cpp        | s/return first_wanted \/ /return (first_wanted + 1) \/ / | ^prefix_reuse_test
+prefix_skips_targets   | src/ranks/workload.cpp        | s/plan.targets.empty() ? last/true ? last/ | ^prefix_reuse_test
+prefix_leaks_promise   | src/ranks/workload.cpp        | s/tree.promised_blocks += kv_.free(tree.root_table);/kv_.free(tree.root_table);/ | ^prefix_reuse_test
+claims_ignore_prefix   | src/policy/claim_order.cpp    | s/heads\[i\]\[level\] = head_of/heads[i][level] = true ? i : head_of/ | ^claim_order_test
+claims_divide_groups   | src/policy/claim_order.cpp    | s/fits(is_one_span(place) ? ends\[place\] : place + 1)/fits(place + 1)/ | ^claim_order_test
+prompt_not_found       | src/io/prompt_prefix.cpp      | s/R"("prompt")"/R"("prompts")"/ | ^io_prompt_prefix_test
 '
 
 cp -r "$top/CMakeLists.txt" "$top/CMakePresets.json" "$top/cmake" "$top/src" "$top/kernels" "$top/tests" "$top/inputs" "$top/jobs" "$work/"
 cd "$work"
 cmake --preset release >/dev/null
-build() { cmake --build --preset release --target moebius mpi_calls_test event_loop_test reference_check stacks_golden_test kernels_test io_published_configs_test kernels_test >build.log 2>&1 </dev/null; }
+targets='moebius mpi_calls_test event_loop_test reference_check kernels_test stacks_golden_test io_published_configs_test
+  prefix_index_test prefix_reuse_test claim_order_test io_prompt_prefix_test'
+build() { cmake --build --preset release --target $targets >build.log 2>&1 </dev/null; }
 build || { tail -20 build.log; exit 2; }
 survived=0 run=0
 while IFS='|' read -r name file expression test; do

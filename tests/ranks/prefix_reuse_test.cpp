@@ -176,5 +176,27 @@ TEST(PrefixReuse, ATreeThatWaitsForAPrefixLetsOthersPass) {
   EXPECT_EQ(run.digest(), run_engines(test_model(), job_with_cache(false), 1, requests, 1).digest());
 }
 
+TEST(PrefixReuse, NobodyReadsABlockBeforeItIsWrittenInAllLayers) {
+  std::mt19937_64 random(27);
+  const Tokens prefix = random_tokens(random, 200);
+  std::vector<Request> requests;
+  for (int i = 0; i < 8; ++i) {
+    Tokens context(prefix.begin(), prefix.begin() + 40 + 20 * i);
+    context.push_back(i);
+    requests.push_back(scoring(i + 1, std::move(context), random));
+  }
+  const EngineRun without = run_engines(test_model(), job_with_cache(false), 1, requests, 1);
+  // Small segments and many expert ranks: later positions overtake earlier ones wherever they may.
+  Job job = job_with_cache(true);
+  job.layout = {.mode = LayoutMode::split, .attention_ranks = 1, .expert_ranks = 4};
+  job.limits.segment_tokens = 3;
+  job.limits.micro_batch_tokens = 8;
+  for (std::uint64_t seed = 60; seed < 66; ++seed) {
+    const EngineRun run = run_engines(test_model(), job, 5, requests, seed);
+    EXPECT_EQ(to_hex(run.digest()), to_hex(without.digest())) << "seed " << seed;
+    EXPECT_GT(run.root_tokens_reused, 0);
+  }
+}
+
 }  // namespace
 }  // namespace moebius::ranks
