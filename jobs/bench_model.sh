@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# A mid-size model end to end, beside what the machine can do: scoring of 512-token texts as a share of the
+# bf16 limit, and generation of 64 sequences at once (128 tokens in) as a share of its bound: the weights
+# streamed once a step, or the arithmetic limit, whichever is longer. The model is written by make-model
+# (0.86 GB); limits are measured in the same call, all ranks at once. Give it an idle machine.
+#   ./jobs/bench_model.sh [RANKS] [--set KEY=VALUE ...]        default: 2 colocated ranks
+set -eu
+cd "$(dirname "$0")/.."
+ranks=${1:-2}
+[ $# -eq 0 ] || shift
+./cmake/install_debian.sh
+cmake --preset release >/dev/null
+cmake --build --preset release --target moebius moebius_bench >/dev/null
+. ./jobs/mpi_env.sh
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+build/moebius make-model "$work/model" --family qwen3_moe --hidden 1024 --layers 8 --heads 16 --kv-heads 4 --head-dim 64 \
+  --experts 32 --top-k 4 --width 512 --vocab 4096 --context 2048 --tokenizer inputs/models/tiny
+# Lines of random token ids: requests COUNT TOKENS PREFIX SUFFIX
+requests() {
+  awk -v count="$1" -v tokens="$2" -v prefix="$3" -v suffix="$4" 'BEGIN {
+    srand(7)
+    for (i = 0; i < count; i++) {
+      printf "{\"custom_id\":\"%d\",%s[", i, prefix
+      for (j = 0; j < tokens; j++) printf "%s%d", j ? "," : "", 4 + int(rand() * 4000)
+      print "]" suffix "}"
+    }
+  }'
+}
+requests 64 512 '"kind":"loglikelihood_rolling","text":' '' >"$work/score.jsonl"
+steps=129
+for new in 1 $steps; do
+  requests 64 128 '"kind":"generate_until","until":[],"context":' ",\"max_gen_toks\":$new" >"$work/generate_$new.jsonl"
+done
+run() {  # run INPUT [ARGS]: the summary line
+  local input=$1
+  shift
+  printf '[model]\npath = "%s"\ncompute = "bf16"\n[input]\npath = "%s"\n[output]\npath = "%s"\n[layout]\nmode = "colocated"\n' \
+    "$work/model" "$work/$input.jsonl" "$work/results" >"$work/job.toml"
+  mpirun --oversubscribe -n "$ranks" build/moebius run "$work/job.toml" --force-new --set run.progress=off "$@" 2>"$work/stderr" |
+    grep '^{' || { cat "$work/stderr" >&2; exit 1; }
+}
+value() { sed -nE "s/.*\"$1\": ?\"?([^\",}]*).*/\1/p" <<<"$2"; }
+
+for ((rank = 0; rank < ranks; rank++)); do
+  build/moebius_bench --benchmark_filter=limits_bf16 2>/dev/null >"$work/limits_$rank" &
+done
+wait
+limit() { sed -nE "s/.*$1=([0-9.]+)([kMGT]?).*/\1 \2/p" "$work"/limits_* | awk '{ s += $1 * ($2 == "k" ? 1000 : 1) } END { print s }'; }
+gflops=$(limit 'GFLOP\/s') gbytes=$(limit 'GB\/s')
+
+score=$(run score "$@")
+first=$(run generate_1 "$@")
+all=$(run generate_$steps "$@")
+awk -v ranks="$ranks" -v gflops="$gflops" -v gbytes="$gbytes" -v rate="$(value tokens_per_s "$score")" -v steps=$((steps - 1)) \
+  -v first="$(value loop_s "$first")" -v all="$(value loop_s "$all")" -v fed_first="$(value tokens_fed "$first")" \
+  -v fed_all="$(value tokens_fed "$all")" 'BEGIN {
+    # Multiply-adds of a token, two operations each: projections, router, four experts, LM head; and attention
+    # over the mean number of keys.
+    layer = 2 * 1024 * (1024 + 2 * 256) + 2 * 1024 * 1024 + 2 * 1024 * 32 + 4 * 3 * 2 * 1024 * 512
+    token = 8 * layer + 2 * 1024 * 4096
+    text = token + 8 * 4 * 1024 * 256.5
+    printf "limits of %d ranks at once: %.0f GFLOP/s in bf16, read %.1f GB/s\n", ranks, gflops, gbytes
+    printf "scoring: %.0f tokens/s, %.0f GFLOP/s, %.0f %% of the limit\n", rate, rate * text * 1e-9, 100 * rate * text * 1e-9 / gflops
+    step = (all - first) / steps
+    stream = 0.8647 / gbytes
+    compute = 64 * token * 1e-9 / gflops
+    bound = stream > compute ? stream : compute
+    printf "generation: %.0f tokens/s, %.1f ms a step; bound %.1f ms (weights once %.1f, arithmetic %.1f): %.0f %%\n",
+           (fed_all - fed_first) / (all - first), step * 1e3, bound * 1e3, stream * 1e3, compute * 1e3, 100 * bound / step
+  }'
