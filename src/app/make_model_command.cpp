@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -38,9 +39,15 @@ void prepare_directory(const MakeModelArguments& arguments) {
   }
 }
 
+const std::map<std::string, DType>& dtypes() {
+  static const std::map<std::string, DType> table{
+      {"bf16", DType::bf16}, {"fp16", DType::f16}, {"fp32", DType::f32}, {"fp8", DType::f8_e4m3}};
+  return table;
+}
+
 ExitCode make_model(MakeModelArguments& arguments) {
   prepare_directory(arguments);
-  arguments.options.shape.dtype = arguments.dtype == "fp32" ? DType::f32 : arguments.dtype == "fp16" ? DType::f16 : DType::bf16;
+  arguments.options.shape.dtype = dtypes().at(arguments.dtype);
   arguments.options.max_shard_bytes = static_cast<std::int64_t>(arguments.shard_gb * 1e9);
   const bool terminal = isatty(STDERR_FILENO) != 0;
   const double start_s = now_s();
@@ -80,7 +87,7 @@ void add_make_model_command(CLI::App& app, int& exit_code) {
   number("--context", shape.max_positions, "Longest text, in tokens");
   command->add_flag("--tie", shape.tie_word_embeddings, "The embedding is the LM head too");
   command->add_option("--config", shape.overrides, "Set a key of config.json: --config KEY=JSON (repeatable)")->allow_extra_args(false);
-  command->add_option("--dtype", arguments->dtype, "bf16, fp16 or fp32")->check(CLI::IsMember({"bf16", "fp16", "fp32"}))->capture_default_str();
+  command->add_option("--dtype", arguments->dtype, "bf16, fp16, fp32, or fp8 with scales of blocks")->check(CLI::IsMember({"bf16", "fp16", "fp32", "fp8"}))->capture_default_str();
   command->add_option("--seed", arguments->options.seed, "Another seed makes another model")->capture_default_str();
   command->add_option("--tokenizer", arguments->options.tokenizer_from,
                       "Folder whose tokenizer.json is copied (default: a byte-level one of --vocab pieces)");

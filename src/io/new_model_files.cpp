@@ -115,6 +115,10 @@ Json config_of(const ModelShape& shape) {
                  {"torch_dtype", torch_name(shape.dtype)},
                  {"vocab_size", shape.vocab_size}};
   config.update(family->second.keys(shape));
+  if (shape.dtype == DType::f8_e4m3) {
+    config["quantization_config"] = {
+        {"quant_method", "fp8"}, {"fmt", "e4m3"}, {"activation_scheme", "dynamic"}, {"weight_block_size", Json::array({128, 128})}};
+  }
   for (const std::string& text : shape.overrides) {
     const auto equals = text.find('=');
     auto value = parse_json(equals == std::string::npos ? "" : std::string_view(text).substr(equals + 1));

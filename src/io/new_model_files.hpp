@@ -26,7 +26,7 @@ struct ModelShape {
   int vocab_size = 4096;
   int max_positions = 4096;
   bool tie_word_embeddings = false;
-  DType dtype = DType::bf16;
+  DType dtype = DType::bf16;  ///< f8_e4m3: with scales of blocks, as DeepSeek-V3 ships it
   std::vector<std::string> overrides;  ///< "key=JSON value" of config.json
 };
 

@@ -98,17 +98,19 @@ void load_latent_attention(const ModelConfig& config, WeightReader& reader, cons
   }
   layer.k_norm = vector_of(reader, schema, kv_a_norm);
   const TensorSpec& tensor = tensor_of(schema, kv_b_proj);
-  std::vector<float> kv_b;  // read when the first head's work is this reader's
-  const auto read = [&]() -> const std::vector<float>& {
-    if (kv_b.empty()) kv_b = reader.values(tensor.name, tensor.shape);
-    return kv_b;
-  };
-  for (int head = 0; head < config.num_heads; ++head) {
-    layer.key_up.push_back(reader.computed(reader.compute(), config.kv_lora_rank, config.qk_nope_head_dim,
-                                           [&] { return transposed_keys(read(), config, head); }));
-    layer.value_up.push_back(reader.computed(reader.compute(), config.v_head_dim, config.kv_lora_rank,
-                                             [&] { return value_rows(read(), config, head); }));
-  }
+  reader.as_one([&] {  // all heads are cut from one tensor
+    std::vector<float> kv_b;  // read when the first head is made
+    const auto read = [&]() -> const std::vector<float>& {
+      if (kv_b.empty()) kv_b = reader.values(tensor.name, tensor.shape);
+      return kv_b;
+    };
+    for (int head = 0; head < config.num_heads; ++head) {
+      layer.key_up.push_back(reader.computed(reader.compute(), config.kv_lora_rank, config.qk_nope_head_dim,
+                                             [&] { return transposed_keys(read(), config, head); }));
+      layer.value_up.push_back(reader.computed(reader.compute(), config.v_head_dim, config.kv_lora_rank,
+                                               [&] { return value_rows(read(), config, head); }));
+    }
+  });
 }
 
 Layer load_layer(const ModelConfig& config, WeightReader& reader, LayerId layer_id) {

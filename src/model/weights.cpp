@@ -180,6 +180,18 @@ kernels::PackedMatrix WeightReader::computed(ComputeType type, int num_out, int 
   return {type, num_out, num_in, memory};
 }
 
+bool WeightReader::mine() {
+  if (group_is_mine_) return *group_is_mine_;
+  return next_work_++ % share_.num_sharers == share_.idx;
+}
+
+void WeightReader::as_one(const std::function<void()>& load) {
+  MOEBIUS_EXPECT(!group_is_mine_);
+  group_is_mine_ = mine();
+  load();
+  group_is_mine_.reset();
+}
+
 std::span<const std::byte> WeightReader::rows(const std::string& name, int num_rows, int row_size) {
   const auto row_elements = static_cast<std::size_t>(row_size), row_bytes = row_elements * element_bytes(compute_);
   const std::span<std::byte> memory = arena_.take(static_cast<std::size_t>(num_rows) * row_bytes);

@@ -74,6 +74,8 @@ class WeightReader {
                                                const std::function<std::vector<float>()>& make);
   /// Likewise a vector. // [size]
   [[nodiscard]] std::span<const float> computed_vector(int size, const std::function<std::vector<float>()>& make);
+  /// All that `load` asks for is one piece of work: several weights that are computed from one tensor.
+  void as_one(const std::function<void()>& load);
   /// A matrix as rows in compute type. // [num_rows, row_size]
   [[nodiscard]] std::span<const std::byte> rows(const std::string& name, int num_rows, int row_size);
 
@@ -97,13 +99,14 @@ class WeightReader {
   void pack_range(ComputeType type, std::span<Source> sources, int num_in, int first, int end, int num_out,
                   std::span<std::byte> memory);
   /// Is the next piece of work this reader's?
-  [[nodiscard]] bool mine() { return next_work_++ % share_.num_sharers == share_.idx; }
+  [[nodiscard]] bool mine();
 
   const TensorLookup* tensors_;  // nullptr: only counts
   ComputeType compute_;
   WeightArena& arena_;
   LoadShare share_;
   std::int64_t next_work_ = 0;
+  std::optional<bool> group_is_mine_;  // inside as_one
   std::vector<float> scratch_;  // the fp32 form of the rows in hand
 };
 

@@ -26,12 +26,23 @@ std::int64_t times(std::int64_t count, std::size_t bytes) {
   return __builtin_mul_overflow(count, static_cast<std::int64_t>(bytes), &product) ? std::int64_t{1} << 62 : product;
 }
 
-/// Rows of a micro-batch between two kernels, and logits of a few rows; a rotary table.
-std::int64_t attention_scratch(const ModelConfig& config, const Job::Limits& limits) {
-  const std::int64_t heads = config.num_heads + std::int64_t{2} * config.num_kv_heads;
-  const std::int64_t row = 3 * config.hidden_size + 2 * heads * config.head_dim + config.num_experts;
+/// Rows of a micro-batch between two kernels, and logits of a few rows; a rotary table. Never less than what
+/// AttentionStack takes, and not much more.
+std::int64_t attention_scratch(const ModelConfig& config, ComputeType compute, const Job::Limits& limits) {
+  const kernels::KvLayout kv = model::kv_layout(config, compute);
+  const std::int64_t hidden = config.hidden_size, heads = config.num_heads;
+  const std::int64_t queries = heads * config.head_dim, mixed = heads * kv.value_dim;
+  std::int64_t projected = queries + std::int64_t{2} * config.num_kv_heads * config.head_dim, latent = 0;
+  if (config.is_mla()) {
+    projected = std::max<std::int64_t>(queries, config.q_lora_rank) + config.kv_lora_rank + config.qk_rope_head_dim;
+    latent = config.q_lora_rank + queries + heads * kv.key_dim + heads * config.v_head_dim;
+  }
+  const std::int64_t widest = std::max({hidden, projected, queries, mixed, heads * config.v_head_dim});
+  const bool any_dense = std::ranges::find(config.moe_layer, 0) != config.moe_layer.end();
+  const std::int64_t ffn = 3 * std::max(any_dense ? config.intermediate_size : 0, config.shared_intermediate_size);
+  const std::int64_t row = 2 * hidden + projected + mixed + latent + widest + config.num_experts + ffn + 32;
   return times(limits.micro_batch_tokens, static_cast<std::size_t>(row) * 4) + times(config.vocab_size, 16 * 4) +
-         times(config.max_position_embeddings, static_cast<std::size_t>(config.head_dim) * 4);
+         times(config.max_position_embeddings, static_cast<std::size_t>(config.rope_dim()) * 4);
 }
 
 void add_attention(const Job::Limits& limits, const ModelConfig& config, ComputeType compute, comm::FastPath sharing,
@@ -44,7 +55,7 @@ void add_attention(const Job::Limits& limits, const ModelConfig& config, Compute
   add("KV cache", times((limits.kv_tokens + model::KvCache::block_tokens - 1) / model::KvCache::block_tokens, kv_block),
       "lower limits.kv_tokens");
   add("tokens in flight", times(limits.max_tokens_in_flight, model::TokenStates::bytes(config, compute, 1)), fewer_tokens);
-  add("scratch", attention_scratch(config, limits), "lower limits.micro_batch_tokens");
+  add("scratch", attention_scratch(config, compute, limits), "lower limits.micro_batch_tokens");
 }
 
 void add_experts(const Job::Limits& limits, const ModelConfig& config, ComputeType compute, std::int64_t num_sources,

@@ -10,6 +10,7 @@
 #include "base/bf16.hpp"
 #include "base/check.hpp"
 #include "base/f16.hpp"
+#include "base/f8.hpp"
 #include "base/hash.hpp"
 #include "base/model_config.hpp"
 #include "base/random.hpp"
@@ -53,33 +54,85 @@ void store(std::span<const std::uint32_t> words, std::size_t skip, std::span<con
   }
 }
 
-/// How the numbers of a tensor are distributed, judged by its published name.
+/// How the numbers of a tensor are distributed.
 struct Distribution {
   double mean = 0, deviation = 0;
   bool rows_differ = false;  ///< in length, by a lognormal factor
 };
 
-Distribution distribution_of(const io::NewTensor& tensor, bool tied) {
-  const std::string_view name = tensor.name;
-  if (name.ends_with("norm.weight")) return {.mean = 1};
-  if (name.ends_with("bias")) return {.deviation = bias_deviation};
+Distribution distribution_of(const model::TensorSpec& spec, bool tied) {
+  using Role = model::TensorRole;
+  switch (spec.role) {
+    case Role::final_norm:
+    case Role::input_norm:
+    case Role::post_attention_norm:
+    case Role::q_norm:
+    case Role::k_norm:
+    case Role::q_a_norm:
+    case Role::kv_a_norm: return {.mean = 1};
+    case Role::q_bias:
+    case Role::k_bias:
+    case Role::v_bias:
+    case Role::router_bias: return {.deviation = bias_deviation};
+    default: break;
+  }
   // Embeddings as large as what the layers add: a token stays itself, and experts differ between tokens. Where
   // they are the LM head too they are a product's weights.
-  if (name == "model.embed_tokens.weight" && !tied) return {.deviation = 1};
-  const double by_inputs = 1.0 / std::sqrt(static_cast<double>(tensor.shape.back()));
-  if (name.ends_with("mlp.gate.weight") || name.ends_with("moe.gate.weight")) return {.deviation = by_inputs, .rows_differ = true};
-  return {.deviation = by_inputs};
+  if (spec.role == Role::embedding && !tied) return {.deviation = 1};
+  return {.deviation = 1.0 / std::sqrt(static_cast<double>(spec.shape.back())), .rows_differ = spec.role == Role::router};
+}
+
+/// DeepSeek-V3 ships FP8 for the matrices of products, but not for embedding, LM head, router and what is small.
+bool published_in_fp8(const model::TensorSpec& spec) {
+  using Role = model::TensorRole;
+  if (spec.shape.size() != 2) return false;
+  switch (spec.role) {
+    case Role::embedding:
+    case Role::lm_head:
+    case Role::router:
+    case Role::shared_expert_gate: return false;
+    default: return true;
+  }
+}
+
+struct NewTensors {
+  std::vector<io::NewTensor> tensors;
+  std::vector<Distribution> distributions;  // [tensors.size()]
+  void add(std::string name, DType dtype, std::vector<std::int64_t> shape, const Distribution& distribution) {
+    tensors.push_back({std::move(name), dtype, std::move(shape)});
+    distributions.push_back(distribution);
+  }
+};
+
+NewTensors new_tensors(const ModelConfig& config, DType dtype) {
+  NewTensors all;
+  for (const model::TensorSpec& spec : model::checkpoint_schema(config)) {
+    const Distribution distribution = distribution_of(spec, config.tie_word_embeddings);
+    if (dtype == DType::f8_e4m3 && published_in_fp8(spec)) {
+      // The largest quantile is 4.3: codes use most of the range up to 448.
+      constexpr double stretch = 100, scales_differ = 0.05;
+      constexpr std::int64_t block = 128;
+      all.add(spec.name, DType::f8_e4m3, spec.shape, {.deviation = stretch});
+      const double scale = distribution.deviation / stretch;
+      all.add(spec.name + "_scale_inv", DType::f32, {(spec.shape[0] + block - 1) / block, (spec.shape[1] + block - 1) / block},
+              {.mean = scale, .deviation = scales_differ * scale});
+    } else {
+      // The correction bias is published in fp32 whatever the weights are: it decides between close scores.
+      const bool exact = spec.role == model::TensorRole::router_bias;
+      all.add(spec.name, exact ? DType::f32 : dtype == DType::f8_e4m3 ? DType::bf16 : dtype, spec.shape, distribution);
+    }
+  }
+  return all;
 }
 
 class WeightSource {
  public:
-  WeightSource(std::span<const io::NewTensor> tensors, std::uint64_t seed, bool tied)
-      : tensors_(tensors), seed_(seed), tied_(tied) {}
+  WeightSource(const NewTensors& all, std::uint64_t seed) : all_(all), seed_(seed) {}
 
   /// An io::TensorSource.
   void fill(std::size_t tensor_idx, std::int64_t first_element, std::span<std::byte> out) {
-    const io::NewTensor& tensor = tensors_[tensor_idx];
-    const Distribution distribution = distribution_of(tensor, tied_);
+    const io::NewTensor& tensor = all_.tensors[tensor_idx];
+    const Distribution& distribution = all_.distributions[tensor_idx];
     const std::size_t element_bytes = dtype_bytes(tensor.dtype), num_elements = out.size() / element_bytes;
     const auto row_elements = static_cast<std::size_t>(distribution.rows_differ ? tensor.shape.back() : tensor.num_bytes());
     for (std::size_t done = 0; done < num_elements;) {
@@ -112,24 +165,16 @@ class WeightSource {
       case DType::f32: return store<float>(words_, skip, quantiles_, m, d, out, [](float x) { return x; });
       case DType::f16: return store<std::uint16_t>(words_, skip, quantiles_, m, d, out, [](float x) { return to_f16(x).bits; });
       case DType::bf16: return store<std::uint16_t>(words_, skip, quantiles_, m, d, out, [](float x) { return to_bf16(x).bits; });
+      case DType::f8_e4m3: return store<std::uint8_t>(words_, skip, quantiles_, m, d, out, [](float x) { return to_f8_e4m3(x).bits; });
       default: MOEBIUS_EXPECT(tensor.dtype == DType::f32);
     }
   }
 
-  std::span<const io::NewTensor> tensors_;
+  const NewTensors& all_;
   std::uint64_t seed_;
-  bool tied_;
   std::vector<float> quantiles_ = normal_quantiles();
   std::vector<std::uint32_t> words_;
 };
-
-std::vector<io::NewTensor> tensors_of(const ModelConfig& config, DType dtype) {
-  std::vector<io::NewTensor> tensors;
-  for (model::TensorSpec& tensor : model::checkpoint_schema(config)) {
-    tensors.push_back({std::move(tensor.name), dtype, std::move(tensor.shape)});
-  }
-  return tensors;
-}
 
 }  // namespace
 
@@ -142,12 +187,12 @@ std::int64_t make_model(const std::filesystem::path& directory, const MakeModelO
   } else {
     io::copy_tokenizer(options.tokenizer_from, directory);
   }
-  const std::vector<io::NewTensor> tensors = tensors_of(config, options.shape.dtype);
+  const NewTensors all = new_tensors(config, options.shape.dtype);
   std::int64_t total = 0, done = 0;
-  for (const io::NewTensor& tensor : tensors) total += tensor.num_bytes();
-  WeightSource source(tensors, options.seed, config.tie_word_embeddings);
+  for (const io::NewTensor& tensor : all.tensors) total += tensor.num_bytes();
+  WeightSource source(all, options.seed);
   return io::write_checkpoint(
-      directory, tensors,
+      directory, all.tensors,
       [&](std::size_t tensor_idx, std::int64_t first_element, std::span<std::byte> out) {
         source.fill(tensor_idx, first_element, out);
         progress(done += static_cast<std::int64_t>(out.size()), total);

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <set>
@@ -14,8 +15,11 @@
 #include "base/model_family.hpp"
 #include "io/model_files.hpp"
 #include "io/safetensors.hpp"
+#include "model/attention_stack.hpp"
+#include "model/expert_stack.hpp"
 #include "model/family.hpp"
 #include "model/tokenizer.hpp"
+#include "model/weights.hpp"
 
 namespace moebius::ranks {
 namespace {
@@ -146,6 +150,45 @@ TEST_F(ModelMakerTest, every_family_can_be_made) {
     }
     EXPECT_EQ(checkpoint.names().size(), num_listed);
   }
+}
+
+/// Every family in every type: what was made is exactly what the loader asks for, and nothing else.
+TEST_F(ModelMakerTest, every_family_loads) {
+  for (const std::string& family : io::new_model_families()) {
+    for (const DType dtype : {DType::bf16, DType::f16, DType::f32, DType::f8_e4m3}) {
+      auto options = small();
+      options.shape.family = family;
+      options.shape.dtype = dtype;
+      options.shape.hidden_size = 160;  // more than one block of scales
+      const auto folder = make("model", options);
+      const ModelConfig config = io::read_model_config(folder);
+      const auto checkpoint = io::Checkpoint::open(folder);
+      const TensorLookup tensors = checkpoint.lookup();
+      const model::AttentionStack attention(config, ComputeType::bf16, tensors, 8);
+      std::vector<model::HostedExpert> hosted;
+      for (int l = 0; l < config.num_layers; ++l) {
+        for (int e = 0; config.is_moe(LayerId(l)) && e < config.num_experts; ++e) hosted.push_back({LayerId(l), ExpertId(e)});
+      }
+      const model::ExpertStack experts(config, ComputeType::bf16, tensors, hosted, 8);
+      EXPECT_EQ(checkpoint.counters().bytes, checkpoint.total_bytes()) << family;
+      const auto names = checkpoint.names();
+      const bool has_scales = std::ranges::any_of(names, [](const std::string& name) { return name.ends_with("_scale_inv"); });
+      EXPECT_EQ(has_scales, dtype == DType::f8_e4m3) << family;
+    }
+  }
+}
+
+TEST_F(ModelMakerTest, fp8_weights_are_as_wide_as_those_of_other_types) {
+  auto options = small();
+  options.shape.dtype = DType::f8_e4m3;
+  options.shape.hidden_size = 256;
+  const auto checkpoint = io::Checkpoint::open(make("model", options));
+  const TensorLookup tensors = checkpoint.lookup();
+  const std::string name = "model.layers.0.self_attn.q_proj.weight";
+  model::WeightArena arena = model::WeightArena::owning(1);
+  double squares = 0;
+  for (const float w : model::WeightReader(tensors, ComputeType::fp32, arena).values(name, {64, 256})) squares += double{w} * double{w};
+  EXPECT_NEAR(squares / 64, 1.0, 0.1);  // a row of 256 numbers that are 1/16 wide
 }
 
 TEST_F(ModelMakerTest, the_tokenizer_has_the_vocabulary_asked_for_and_knows_every_byte) {
