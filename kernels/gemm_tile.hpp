@@ -13,9 +13,14 @@
 namespace moebius::kernels {
 namespace {
 
-/// Rows of x times `num_panels` whole panels into c. While the row tiles of a piece compute, each fetches
-/// its share of the piece that follows in memory (of this panel or the next) into the second-level cache:
-/// otherwise the first tile of every piece would wait for memory.
+/// How far ahead of its use a row tile that is alone fetches weights, in bytes: enough for the latency of
+/// memory; measured best with 8 and 12 rows among 2, 4, 8 and 32 KiB.
+inline constexpr std::int64_t fetch_distance = 8192;
+
+/// Rows of x times `num_panels` whole panels into c. A row tile that is alone reads the weights as one stream and
+/// fetches a little ahead of itself. Several row tiles read each piece in turn: each fetches its share of the
+/// piece that follows in memory (of this panel or the next), otherwise the first of them would wait for memory.
+/// Panels side by side are several streams, which the processor itself fetches ahead best.
 template <class N, class P>
 void multiply_panels(const GemmStrip& strip, const std::byte* w, int num_panels, float* c, std::int64_t c_stride) {
   const std::int64_t all_steps = num_steps<P>(strip.num_in);
@@ -23,8 +28,9 @@ void multiply_panels(const GemmStrip& strip, const std::byte* w, int num_panels,
   for (std::int64_t step = 0; step < all_steps; step += piece_panel_steps<P>, ++piece) {
     const std::int64_t left = all_steps - step;
     const std::int64_t steps = left < piece_panel_steps<P> ? left : piece_panel_steps<P>;
-    const std::int64_t ahead_step = step_bytes / num_row_tiles<N>(strip.num_rows);
-    std::int64_t ahead = (step + steps) * step_bytes;
+    const int num_tiles = num_row_tiles<N>(strip.num_rows);
+    const std::int64_t ahead_step = step_bytes / num_tiles;
+    std::int64_t ahead = num_tiles == 1 ? step * step_bytes + fetch_distance : (step + steps) * step_bytes;
     for_row_tiles<N>(strip.num_rows, [&](int row, int rows) {
       run_panels<N, P>(rows, num_panels,
                        TileCall{.x = strip.x + piece_offset(piece, strip.num_rows, row),
@@ -36,7 +42,7 @@ void multiply_panels(const GemmStrip& strip, const std::byte* w, int num_panels,
                                 .c = c + row * c_stride,
                                 .c_stride = c_stride,
                                 .start = piece == 0 ? Start::from_zero : Start::carry_on,
-                                .ahead = &w,
+                                .ahead = num_panels == 1 ? &w : nullptr,
                                 .ahead_offset = ahead,
                                 .ahead_step = ahead_step});
       ahead += steps * ahead_step;
@@ -45,16 +51,16 @@ void multiply_panels(const GemmStrip& strip, const std::byte* w, int num_panels,
 }
 
 template <class N>
-inline constexpr int most_rows_of_two_panels = N::num_accumulators / (4 * Vec<N>::parts);
+inline constexpr int most_rows_of_four_panels = N::num_accumulators / (8 * Vec<N>::parts);
 
 template <class N, class P>
 void multiply_strip(const GemmStrip& strip) {
   const auto* w = static_cast<const std::byte*>(strip.w);
   const std::int64_t panel_bytes = num_steps<P>(strip.num_in) * step_bytes;
   const int full_panels = strip.num_columns / panel_width;
-  // Few rows: panels side by side. Many rows: panel by panel, so that a piece of it stays in the first-level
-  // cache while all rows pass.
-  const int together = strip.num_rows <= most_rows_of_two_panels<N> ? full_panels : 1;
+  // Very few rows: panels side by side, for enough independent chains. Others: panel by panel, one stream, a piece
+  // of which stays in the first-level cache while all rows pass.
+  const int together = strip.num_rows <= most_rows_of_four_panels<N> ? full_panels : 1;
   // For panels that cannot be written where they belong: they are partly used, or their rows lie apart.
   const auto multiply_aside = [&](int panel, int num_panels, int num_columns) {
     alignas(64) float aside[max_strip_rows * panel_width];

@@ -100,7 +100,7 @@ struct TileCall {
   float* c;
   std::int64_t c_stride;
   Start start;
-  const std::byte* const* ahead; ///< of each run: memory of the same form that is read later, fetched meanwhile
+  const std::byte* const* ahead; ///< of each run: memory of the same form that is read later, fetched meanwhile; or nullptr
   std::int64_t ahead_offset;     ///< bytes from there to the first panel
   std::int64_t ahead_step;       ///< bytes fetched per step and panel
 };
@@ -163,12 +163,15 @@ MOEBIUS_INLINE void tile_part(const TileCall& call) {
   const float* x = call.x;
   for (int run = 0; run < call.num_runs; ++run) {
     const std::byte* w = call.runs[run] + call.offset;
-    const std::byte* ahead = call.ahead[run] + call.ahead_offset;
-    for (std::int64_t step = 0; step < call.steps; ++step, x += P::num_factors, w += step_bytes, ahead += call.ahead_step) {
+    const std::byte* ahead = call.ahead != nullptr ? call.ahead[run] + call.ahead_offset : nullptr;
+    for (std::int64_t step = 0; step < call.steps; ++step, x += P::num_factors, w += step_bytes) {
+      if (ahead != nullptr) {
 #pragma GCC unroll 4
-      for (int panel = 0; panel < panels; ++panel) {
-        __builtin_prefetch(ahead + panel * call.panel_bytes, 0, 2);
-        __builtin_prefetch(ahead + panel * call.panel_bytes + 64, 0, 2);
+        for (int panel = 0; panel < panels; ++panel) {
+          __builtin_prefetch(ahead + panel * call.panel_bytes, 0, 2);
+          __builtin_prefetch(ahead + panel * call.panel_bytes + 64, 0, 2);
+        }
+        ahead += call.ahead_step;
       }
       multiply_factor<N, P, rows, panels, first_vec, num_vecs, 0>(x, w, call.panel_bytes, acc);
       if constexpr (P::num_factors == 2) {

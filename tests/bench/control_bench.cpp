@@ -30,11 +30,9 @@ void cut_rows(const std::byte* rows, int num_rows, std::uint32_t* pieces) {
   }
 }
 
-void compare(Meter& meter, benchmark::State& state, int num_out, int num_matrices) {
+void compare(Meter& meter, benchmark::State& state, int num_out, std::size_t num_matrices) {
   const int num_rows = static_cast<int>(state.range(0));
-  const auto floats = random_floats(size(num_out, num_in));
-  std::vector<test::OwnedMatrix> weights;
-  for (int i = 0; i < num_matrices; ++i) weights.emplace_back(ComputeType::bf16, floats, num_out, num_in);
+  const ManyMatrices weights(ComputeType::bf16, num_out, num_in);
   const auto x = random_floats(size(num_rows, num_in));
   std::vector<std::byte> rows(x.size() * 2);
   kernels::convert_rows(ComputeType::bf16, x, rows.data());
@@ -42,14 +40,14 @@ void compare(Meter& meter, benchmark::State& state, int num_out, int num_matrice
   std::vector<std::uint32_t> pieces(size(2 * num_rows, piece_stride));
   std::size_t next = 0;
   const auto ours = [&] {
-    kernels::gemm(weights[next], {ComputeType::bf16, rows.data(), num_in}, num_rows, y.data(), num_out);
-    next = (next + 1) % weights.size();
+    kernels::gemm(weights.all()[next], {ComputeType::bf16, rows.data(), num_in}, num_rows, y.data(), num_out);
+    next = (next + 1) % num_matrices;
   };
   const auto theirs = [&] {
     cut_rows(rows.data(), num_rows, pieces.data());
-    const kernels::PackedMatrix& w = weights[next];
+    const kernels::PackedMatrix& w = weights.all()[next];
     control_product({reinterpret_cast<const std::uint32_t*>(w.panel(0)), num_out / 32, num_pairs, pieces.data(), num_rows, control.data()});
-    next = (next + 1) % weights.size();
+    next = (next + 1) % num_matrices;
   };
   const double ratio = meter.compare(state, ours, theirs);
   state.counters["time of ours / control"] = ratio;
@@ -64,7 +62,8 @@ void add_control_benchmarks(Meter& meter) {
   if (!kernels::isa_available(kernels::Isa::avx512_bf16)) return;
   struct Case {
     const char* name;
-    int num_out, num_matrices;
+    int num_out;
+    std::size_t num_matrices;  // one stays in a cache
   };
   for (const Case& c : {Case{"in_cache", 256, 1}, Case{"from_memory", 1024, 256}}) {
     add_benchmark(std::string("same_bits_cost_") + c.name,

@@ -90,9 +90,9 @@ constexpr std::array<Shape, 15> shapes = {{{nullptr, 0},
                                            {run_tile<1, 4, 2>, 4},
                                            {run_tile<2, 4, 1>, 4},
                                            {run_tile<3, 4, 1>, 4},
-                                           {run_tile<4, 2, 1>, 2},
-                                           {run_tile<5, 2, 1>, 2},
-                                           {run_tile<6, 2, 1>, 2},
+                                           {run_tile<4, 1, 2>, 1},
+                                           {run_tile<5, 1, 2>, 1},
+                                           {run_tile<6, 1, 2>, 1},
                                            {run_tile<7, 1, 2>, 1},
                                            {run_tile<8, 1, 1>, 1},
                                            {run_tile<9, 1, 1>, 1},
@@ -115,7 +115,8 @@ void control_product(const ControlCall& call) {
     for (int piece = 0; piece * piece_pairs < call.num_pairs; ++piece) {
       const std::uint32_t* w = call.w + panel * panel_stride + std::int64_t{piece} * piece_pairs * panel_pairs;
       const std::int64_t ahead_step = panel_pairs / num_tiles;
-      const std::uint32_t* ahead = w + piece_pairs * panel_pairs;
+      // As our product: a tile that is alone fetches 8 KiB ahead in one stream, several share the next piece.
+      const std::uint32_t* ahead = w + (num_tiles > 1 ? piece_pairs * panel_pairs : panels == 1 ? 2048 : 0);
       for (int tile = 0, row = 0; tile < num_tiles; ++tile) {
         const int rows = (call.num_rows - row) / (num_tiles - tile);
         const Shape& shape = shapes[static_cast<std::size_t>(rows)];

@@ -13,7 +13,7 @@ namespace moebius::bench {
 
 namespace {
 
-constexpr std::size_t weight_bytes = std::size_t{512} << 20;  // sixteen times the last-level cache
+constexpr std::size_t weight_bytes = std::size_t{512} << 20;
 
 std::vector<std::byte> random_rows(ComputeType type, int num_rows, int width) {
   const auto x = random_floats(std::size_t(num_rows) * std::size_t(width));
@@ -36,15 +36,21 @@ benchmark::internal::Benchmark* add_benchmark(const std::string& name, std::func
   return benchmark::RegisterBenchmark(name.c_str(), std::move(function))->UseManualTime();
 }
 
-const std::vector<test::OwnedMatrix>& KernelBench::matrices(Shape shape) {
-  if (shape_ == shape) return matrices_;
-  matrices_.clear();
-  const auto w = random_floats(std::size_t(shape.num_out) * std::size_t(shape.num_in));
-  for (std::size_t bytes = 0; bytes < weight_bytes; bytes += matrices_.back().bytes()) {
-    matrices_.emplace_back(shape.type, w, shape.num_out, shape.num_in);
+ManyMatrices::ManyMatrices(ComputeType type, int num_out, int num_in) : memory_(weight_bytes) {
+  const auto w = random_floats(std::size_t(num_out) * std::size_t(num_in));
+  const std::size_t bytes = kernels::packed_bytes(type, num_out, num_in);
+  while (memory_.left() >= bytes) {
+    matrices_.push_back(kernels::PackedMatrix::pack(type, w, num_out, num_in, memory_.take(bytes)));
   }
-  shape_ = shape;
-  return matrices_;
+}
+
+const std::vector<kernels::PackedMatrix>& KernelBench::matrices(Shape shape) {
+  if (shape_ != shape) {
+    matrices_.reset();
+    matrices_.emplace(shape.type, shape.num_out, shape.num_in);
+    shape_ = shape;
+  }
+  return matrices_->all();
 }
 
 void KernelBench::gemm(benchmark::State& state, Shape shape) {
@@ -64,18 +70,16 @@ void KernelBench::expert_ffn(benchmark::State& state, ComputeType type, int hidd
   const int num_rows = static_cast<int>(state.range(0));
   // gate_proj, up_proj and down_proj take as many bytes each; random numbers do for all three.
   const auto& in = matrices({type, width, hidden});
-  const auto down_floats = random_floats(std::size_t(hidden) * std::size_t(width));
-  std::vector<test::OwnedMatrix> down;
-  for (std::size_t i = 0; i < in.size() / 2; ++i) down.emplace_back(type, down_floats, hidden, width);
+  const ManyMatrices down(type, hidden, width);
   const auto rows = random_rows(type, num_rows, hidden);
   std::vector<float> y(std::size_t(num_rows) * std::size_t(hidden));
   kernels::FfnScratch scratch;
   const Work work{type, 6.0 * num_rows * hidden * width, static_cast<double>(3 * in[0].bytes())};
   std::size_t next = 0;
   meter_.run(state, work, [&] {
-    const kernels::ExpertFfn ffn{in[2 * next], in[2 * next + 1], down[next]};
+    const kernels::ExpertFfn ffn{in[2 * next], in[2 * next + 1], down.all()[next]};
     kernels::expert_ffn(ffn, {type, rows.data(), hidden}, num_rows, y.data(), scratch);
-    next = (next + 1) % down.size();
+    next = (next + 1) % (in.size() / 2);
   });
 }
 

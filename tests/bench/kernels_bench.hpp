@@ -2,7 +2,7 @@
 #pragma once
 // Benchmarks of the kernels on one core, as rates and as shares of the limits of the machine (meter.hpp).
 // Weights come from memory, as in a real model: matrices of one shape take turns until half a gigabyte has
-// passed.
+// passed. They lie in large pages, as a job's do.
 
 #include <benchmark/benchmark.h>
 
@@ -11,13 +11,25 @@
 #include <string>
 #include <vector>
 
+#include "kernels/gemm.hpp"
+#include "tests/bench/large_memory.hpp"
 #include "tests/bench/meter.hpp"
-#include "tests/support/owned_matrix.hpp"
 
 namespace moebius::bench {
 
 /// Uniform in [-1, 1), always the same.
 std::vector<float> random_floats(std::size_t n);
+
+/// Matrices of one shape in large pages, half a gigabyte of them: sixteen times the last-level cache.
+class ManyMatrices {
+ public:
+  ManyMatrices(ComputeType type, int num_out, int num_in);
+  [[nodiscard]] const std::vector<kernels::PackedMatrix>& all() const { return matrices_; }
+
+ private:
+  LargeMemory memory_;
+  std::vector<kernels::PackedMatrix> matrices_;
+};
 
 /// Registers with manual time and at least a few iterations.
 benchmark::internal::Benchmark* add_benchmark(const std::string& name, std::function<void(benchmark::State&)> function);
@@ -35,15 +47,14 @@ class KernelBench {
     int num_out, num_in;
     bool operator==(const Shape&) const = default;
   };
-  /// Enough matrices that the caches hold none when its turn comes.
-  const std::vector<test::OwnedMatrix>& matrices(Shape shape);
+  const std::vector<kernels::PackedMatrix>& matrices(Shape shape);
   void gemm(benchmark::State& state, Shape shape);
   void expert_ffn(benchmark::State& state, ComputeType type, int hidden, int width);
   void log_softmax(benchmark::State& state);
 
   Meter& meter_;
   std::optional<Shape> shape_;
-  std::vector<test::OwnedMatrix> matrices_;  // of shape_
+  std::optional<ManyMatrices> matrices_;  // of shape_
 };
 
 /// Attention over paged keys and values.

@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
 #include <string>
 
 #include "dnnl.hpp"
 #include "kernels/activations.hpp"
 #include "tests/bench/kernels_bench.hpp"
+#include "tests/bench/large_memory.hpp"
 #include "tests/bench/library_bench.hpp"
 
 namespace moebius::bench {
@@ -28,18 +28,14 @@ class Product {
         primitive_desc_({x_shape_, {{num_in, num_out}, Type::bf16, Tag::any}, y_shape_}, engine_),
         product_(primitive_desc_) {}
 
-  [[nodiscard]] dnnl::memory pack(std::vector<std::byte>& w) {  // [num_out, num_in]
+  [[nodiscard]] std::size_t packed_bytes() const { return primitive_desc_.weights_desc().get_size(); }
+  [[nodiscard]] dnnl::memory pack(std::vector<std::byte>& w, LargeMemory& memory) {  // w: [num_out, num_in]
     const dnnl::memory::desc packed = primitive_desc_.weights_desc();
     const dnnl::memory::desc plain(packed.dims(), Type::bf16, Tag::ba);
     dnnl::memory from(plain, engine_, w.data());
-    dnnl::memory to(packed, engine_);
+    dnnl::memory to(packed, engine_, memory.take(packed.get_size()).data());
     dnnl::reorder(from, to).execute(stream_, from, to);
     stream_.wait();
-    return to;
-  }
-  [[nodiscard]] dnnl::memory copy(const dnnl::memory& packed) {
-    dnnl::memory to(packed.get_desc(), engine_);
-    std::memcpy(to.get_data_handle(), packed.get_data_handle(), packed.get_desc().get_size());
     return to;
   }
   void run(std::byte* x, const dnnl::memory& w, float* y) {
@@ -70,14 +66,15 @@ void product(Meter& meter, benchmark::State& state, int num_out, int num_in) {
   auto x = bytes_of(random_floats(size(num_rows, num_in)));
   std::vector<float> y(size(num_rows, num_out)), alone(static_cast<std::size_t>(num_out));
   Product together(num_rows, num_out, num_in), single(1, num_out, num_in);
-  std::vector<dnnl::memory> weights{together.pack(w)};
-  while (weights.size() * w.size() < weight_bytes) weights.push_back(together.copy(weights[0]));
+  LargeMemory memory(weight_bytes), memory_of_single(2 * single.packed_bytes());
+  std::vector<dnnl::memory> weights;
+  while (memory.left() >= together.packed_bytes()) weights.push_back(together.pack(w, memory));
   std::size_t next = 0;
   meter.run(state, {ComputeType::bf16, 2.0 * num_rows * num_out * num_in, static_cast<double>(w.size())}, [&] {
     together.run(x.data(), weights[next], y.data());
     next = (next + 1) % weights.size();
   });
-  const dnnl::memory of_single = single.pack(w);
+  const dnnl::memory of_single = single.pack(w, memory_of_single);
   int num_other = 0;
   for (int row = 0; row < num_rows; ++row) {
     single.run(x.data() + size(row, num_in) * 2, of_single, alone.data());

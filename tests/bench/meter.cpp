@@ -4,7 +4,6 @@
 #include <time.h>
 
 #include <algorithm>
-#include <cstdint>
 #include <span>
 
 #include "kernels/peak.hpp"
@@ -15,8 +14,14 @@ namespace {
 
 constexpr std::size_t piece_floats = std::size_t{1} << 20;    // 4 MiB, a read of a tenth of a millisecond
 constexpr std::size_t memory_floats = std::size_t{64} << 20;  // eight times the last-level cache
-constexpr std::size_t line_floats = 16;
-constexpr double seconds_between_samples = 5e-3;
+constexpr double seconds_between_samples = 2e-3;
+
+/// What the machine reaches when nothing disturbs it: the value that a tenth of the samples exceed.
+double high(std::vector<double>& values) {
+  const auto place = values.begin() + static_cast<std::ptrdiff_t>(values.size() * 9 / 10);
+  std::nth_element(values.begin(), place, values.end());
+  return *place;
+}
 
 }  // namespace
 
@@ -33,7 +38,11 @@ double thread_seconds() {
 }
 
 void Meter::begin() {
-  if (memory_.empty()) memory_.assign(memory_floats + line_floats, 1.0F);
+  if (!memory_) {
+    const auto bytes = memory_.emplace(memory_floats * sizeof(float)).take(memory_floats * sizeof(float));
+    array_ = {reinterpret_cast<float*>(bytes.data()), memory_floats};
+    std::fill(array_.begin(), array_.end(), 1.0F);
+  }
   seconds_.clear();
   peak_flops_.clear();
   read_bytes_.clear();
@@ -49,10 +58,7 @@ void Meter::add(ComputeType type, double seconds) {
 void Meter::sample(ComputeType type) {
   since_sample_ = 0;
   peak_flops_.push_back(kernels::measure_peak_flops(type, 2e-4));
-  // From a cache line border: loads that cross one would be half as fast.
-  const auto misaligned = reinterpret_cast<std::uintptr_t>(memory_.data()) / sizeof(float) % line_floats;
-  const auto all = std::span<const float>(memory_).subspan((line_floats - misaligned) % line_floats, memory_floats);
-  read_bytes_.push_back(kernels::measure_read_bandwidth(all.subspan(next_piece_ * piece_floats, piece_floats), 0.0));
+  read_bytes_.push_back(kernels::measure_read_bandwidth(std::span<const float>(array_).subspan(next_piece_ * piece_floats, piece_floats), 0.0));
   next_piece_ = (next_piece_ + 1) % (memory_floats / piece_floats);
 }
 
@@ -60,11 +66,11 @@ double Meter::finish(benchmark::State& state, const Work& work) {
   const double seconds = median(seconds_);
   if (work.flops > 0) {
     state.counters["GFLOP/s"] = work.flops / seconds * 1e-9;
-    state.counters["of limit"] = work.flops / seconds / median(peak_flops_);
+    state.counters["of limit"] = work.flops / seconds / high(peak_flops_);
   }
   if (work.bytes > 0) {
     state.counters["GB/s"] = work.bytes / seconds * 1e-9;
-    state.counters["of read"] = work.bytes / seconds / median(read_bytes_);
+    state.counters["of read"] = work.bytes / seconds / high(read_bytes_);
   }
   return seconds;
 }
@@ -76,8 +82,8 @@ void Meter::limits(benchmark::State& state, ComputeType type, double seconds) {
     while (thread_seconds() < end) sample(type);
     state.SetIterationTime(seconds);
   }
-  state.counters["GFLOP/s"] = median(peak_flops_) * 1e-9;
-  state.counters["GB/s"] = median(read_bytes_) * 1e-9;
+  state.counters["GFLOP/s"] = high(peak_flops_) * 1e-9;
+  state.counters["GB/s"] = high(read_bytes_) * 1e-9;
 }
 
 }  // namespace moebius::bench

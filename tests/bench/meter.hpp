@@ -2,14 +2,17 @@
 #pragma once
 // Times a kernel beside the limits of the machine. On a machine that others use too, a limit measured once
 // says little about the moment in which a kernel ran; so every few milliseconds of kernel the arithmetic
-// loop and a read of memory run for a moment, and shares are ratios of medians over the same period.
-// Time is processor time of the thread.
+// loop and a read of memory run for a moment, and a share is the kernel's median time against the ninth decile
+// of the limits over the same period. Time is processor time of the thread.
 
 #include <benchmark/benchmark.h>
 
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "base/model_config.hpp"
+#include "tests/bench/large_memory.hpp"
 
 namespace moebius::bench {
 
@@ -65,7 +68,8 @@ class Meter {
   void sample(ComputeType type);
   double finish(benchmark::State& state, const Work& work);
 
-  std::vector<float> memory_;  // larger than the caches
+  std::optional<LargeMemory> memory_;  // larger than the caches
+  std::span<float> array_;             // in it
   std::size_t next_piece_ = 0;
   double since_sample_ = 0;
   std::vector<double> seconds_, peak_flops_, read_bytes_;
