@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -14,7 +15,7 @@
 
 namespace moebius {
 
-enum class RequestKind : std::uint8_t { loglikelihood, loglikelihood_rolling, generate_until, completion };
+enum class RequestKind : std::uint8_t { loglikelihood, loglikelihood_rolling, generate_until, completion, chat };
 
 /// Any text field of a request may instead be a list of token ids, which are taken as they are.
 using TextOrIds = std::variant<std::string, std::vector<TokenId>>;
@@ -32,15 +33,28 @@ struct SamplingOptions {
   std::vector<std::string> stop;   ///< the text ends before the first of these
 };
 
+/// One message of a chat: "role", "content", then other texts that the line gives.
+struct ChatMessage {
+  std::vector<std::pair<std::string, std::string>> fields;
+};
+
+/// A variable that a request gives to the chat template, such as enable_thinking.
+struct TemplateVariable {
+  std::string name;
+  std::variant<bool, std::int64_t, std::string> value;
+};
+
 /// One input line that could be read.
 struct Request {
   std::string custom_id;        ///< as given, or "line-<n>" where the line has none
   std::int64_t input_line = 0;  ///< 1-based
   RequestKind kind = RequestKind::loglikelihood;
-  TextOrIds context;                     ///< context, text or prompt
+  TextOrIds context;                     ///< context, text or prompt; of a chat: empty, the messages become it
+  std::vector<ChatMessage> messages;                 ///< of a chat
+  std::vector<TemplateVariable> template_variables;  ///< of a chat
   std::vector<TextOrIds> continuations;  ///< of a loglikelihood: one row each, in order
   SamplingOptions sampling;
-  int num_choices = 1;       ///< `n` of a completion: one row each
+  int num_choices = 1;       ///< `n` of a completion or chat: one row each
   std::optional<int> label;  ///< index of the right continuation
 };
 

@@ -8,6 +8,7 @@
 
 #include <filesystem>
 
+#include "base/chat_template_spec.hpp"
 #include "base/model_config.hpp"
 #include "base/tokenizer_spec.hpp"
 
@@ -20,5 +21,10 @@ ModelConfig read_model_config(const std::filesystem::path& model_dir);
 /// tokenizer.json of a model folder, or a file of that form. `truncation` and `padding` are not used,
 /// as in transformers, where each call decides about them.
 TokenizerSpec read_tokenizer(const std::filesystem::path& model_dir_or_file);
+
+/// chat_template.jinja, or chat_template of tokenizer_config.json (of several the one named default), and the
+/// special tokens of tokenizer_config.json and special_tokens_map.json. Never throws: what is wrong becomes
+/// `problem`, since a job without chats does not care.
+ChatTemplateSpec read_chat_template(const std::filesystem::path& model_dir);
 
 }  // namespace moebius::io

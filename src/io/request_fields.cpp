@@ -42,6 +42,17 @@ std::vector<TokenId> token_ids(const Json& list, const std::string& name) {
   return ids;
 }
 
+// Above this every token is equally probable in float anyway.
+constexpr Range temperatures{0.0, 1000.0}, probabilities{0.0, 1.0};
+
+/// top_p of 0 would keep no token.
+double read_top_p(RequestFields& fields) {
+  const double top_p = fields.number("top_p", probabilities).value_or(1.0);
+  if (top_p == 0.0)
+    bad_field(fields.full_name("top_p"), "is 0 (no token would be left)", "use a temperature of 0 for greedy");
+  return top_p;
+}
+
 }  // namespace
 
 void bad_field(std::string_view name, std::string_view problem, std::string_view what_to_do, RowStatus status) {
@@ -137,6 +148,14 @@ TextOrIds RequestFields::text_of(const Json& value, const std::string& name) con
   if (value.is_string()) return value.get<std::string>();
   if (value.is_array()) return token_ids(value, name);
   mistyped(name, value, "a string or a list of token ids");
+}
+
+void read_sampling(RequestFields& fields, double default_temperature, SamplingOptions& sampling) {
+  sampling.temperature = fields.number("temperature", temperatures).value_or(default_temperature);
+  sampling.top_p = read_top_p(fields);
+  sampling.min_p = fields.number("min_p", probabilities).value_or(0.0);
+  sampling.top_k = static_cast<int>(fields.integer("top_k", 0, max_new_tokens).value_or(0));
+  sampling.seed = fields.seed("seed");
 }
 
 int RequestFields::num_unknown() const {

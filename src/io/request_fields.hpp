@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Typed access to the fields of a request line, for request_reader.cpp. A field that is wrong throws
+// Typed access to the fields of a request line, for the readers of requests. A field that is wrong throws
 // BadField, which never leaves the reader: it becomes a BadLine. Fields that nobody asked for are
 // counted. A field that is null counts as absent, as in the OpenAI API.
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <set>
 #include <string>
@@ -63,6 +64,12 @@ class RequestFields {
   std::string prefix_;
   std::set<std::string, std::less<>> known_;
 };
+
+inline constexpr int max_logprobs = 20;  // SamplingOptions::num_logprobs
+inline constexpr std::int64_t max_new_tokens = std::numeric_limits<std::int32_t>::max();
+
+/// temperature, top_p, min_p, top_k and seed, which all forms of generation have.
+void read_sampling(RequestFields& fields, double default_temperature, SamplingOptions& sampling);
 
 /// True for the empty string and the empty list.
 bool is_empty(const TextOrIds& text);

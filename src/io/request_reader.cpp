@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "io/openai_request.hpp"
 #include "io/request_fields.hpp"
 #include "io/strict_json.hpp"
 #include "io/utf8.hpp"
@@ -15,31 +16,8 @@
 namespace moebius::io {
 namespace {
 
-constexpr int max_logprobs = 20;           // SamplingOptions::num_logprobs
-constexpr int max_choices = 128;           // of `n`, as the OpenAI API
 constexpr int default_max_gen_toks = 256;  // as lm-eval
-constexpr std::int64_t max_new_tokens = std::numeric_limits<std::int32_t>::max();
-// Above this every token is equally probable in float anyway.
-constexpr Range temperatures{0.0, 1000.0}, probabilities{0.0, 1.0};
 constexpr std::string_view kinds = "loglikelihood, loglikelihood_rolling or generate_until";
-
-// Fields of all forms -----------------------------------------------------------------------------
-
-/// top_p of 0 would keep no token.
-double read_top_p(RequestFields& fields) {
-  const double top_p = fields.number("top_p", probabilities).value_or(1.0);
-  if (top_p == 0.0)
-    bad_field(fields.full_name("top_p"), "is 0 (no token would be left)", "use a temperature of 0 for greedy");
-  return top_p;
-}
-
-void read_sampling(RequestFields& fields, double default_temperature, SamplingOptions& sampling) {
-  sampling.temperature = fields.number("temperature", temperatures).value_or(default_temperature);
-  sampling.top_p = read_top_p(fields);
-  sampling.min_p = fields.number("min_p", probabilities).value_or(0.0);
-  sampling.top_k = static_cast<int>(fields.integer("top_k", 0, max_new_tokens).value_or(0));
-  sampling.seed = fields.seed("seed");
-}
 
 // lm-eval forms -----------------------------------------------------------------------------------
 
@@ -92,61 +70,13 @@ void read_generate_until(RequestFields& fields, Request& request) {
 
 // OpenAI batch lines ------------------------------------------------------------------------------
 
-/// A string, a list of ids, or a list of one of these.
-TextOrIds read_prompt(RequestFields& body) {
-  const Json& prompt = body.required("prompt");
-  const bool holds_texts = prompt.is_array() && !prompt.empty() && (prompt[0].is_string() || prompt[0].is_array());
-  if (!holds_texts) return body.text_of(prompt, "body.prompt");
-  if (prompt.size() > 1) {
-    bad_field("body.prompt", fmt::format("holds {} prompts (a line is one request)", prompt.size()),
-              "write one line for each", RowStatus::unsupported);
-  }
-  return body.text_of(prompt[0], "body.prompt[0]");
-}
-
-/// Options that change what is generated and that no code here would follow: running the row all the
-/// same would give an answer to another question.
-void refuse_other_options(RequestFields& body, std::int64_t num_choices) {
-  const auto refuse = [](const char* name) {
-    bad_field(fmt::format("body.{}", name), "is set (this version of moebius cannot follow it)", "remove it",
-              RowStatus::unsupported);
-  };
-  for (const char* name : {"frequency_penalty", "presence_penalty"}) {
-    if (body.number(name, {-2.0, 2.0}).value_or(0.0) != 0.0) refuse(name);
-  }
-  if (body.number("repetition_penalty", {0.0, 1000.0}).value_or(1.0) != 1.0) refuse("repetition_penalty");
-  if (const Json* bias = body.find("logit_bias"); bias != nullptr && !bias->empty()) refuse("logit_bias");
-  if (!body.string("suffix").value_or("").empty()) refuse("suffix");
-  if (body.integer("best_of", 1, max_choices).value_or(num_choices) != num_choices) refuse("best_of");
-  for (const char* name : {"model", "user", "stream", "stream_options"}) body.accept(name);  // nothing to follow here
-}
-
-void read_completion(RequestFields& body, Request& request) {
-  request.kind = RequestKind::completion;
-  request.context = read_prompt(body);
-  auto& sampling = request.sampling;
-  read_sampling(body, 1.0, sampling);  // the default of the OpenAI API
-  sampling.stop = body.stop_strings("stop");
-  sampling.echo = body.boolean("echo").value_or(false);
-  sampling.max_tokens = static_cast<int>(body.integer("max_tokens", 0, max_new_tokens).value_or(16));
-  if (sampling.max_tokens == 0 && !sampling.echo) {
-    bad_field("body.max_tokens", "is 0 (without echo there is nothing to return)", "raise it or set echo");
-  }
-  sampling.num_logprobs = static_cast<int>(body.integer("logprobs", 0, max_logprobs).value_or(0));
-  request.num_choices = static_cast<int>(body.integer("n", 1, max_choices).value_or(1));
-  refuse_other_options(body, request.num_choices);
-}
-
 /// Returns the number of unknown fields of the body.
 int read_openai(RequestFields& fields, Request& request) {
   const auto url = fields.string("url").value();
-  if (url == "/v1/chat/completions") {
-    bad_field("url", "is /v1/chat/completions (this version of moebius does not apply chat templates)",
-              "render the messages and use /v1/completions", RowStatus::unsupported);
-  }
-  if (url != "/v1/completions") {
-    bad_field("url", fmt::format("is {} (it must be /v1/completions)", json_excerpt(Json(url))), "correct it",
-              RowStatus::unknown_kind);
+  const bool is_chat = url == "/v1/chat/completions";
+  if (!is_chat && url != "/v1/completions") {
+    bad_field("url", fmt::format("is {} (it must be /v1/completions or /v1/chat/completions)", json_excerpt(Json(url))),
+              "correct it", RowStatus::unknown_kind);
   }
   if (const auto method = fields.string("method"); method && *method != "POST") {
     bad_field("method", fmt::format("is {} (it must be POST)", json_excerpt(Json(*method))), "correct it");
@@ -156,7 +86,11 @@ int read_openai(RequestFields& fields, Request& request) {
     bad_field("body", fmt::format("is {} (it must be an object)", json_type_name(object)), "correct it");
   }
   RequestFields body(object, "body.");
-  read_completion(body, request);
+  if (is_chat) {
+    read_chat(body, request);
+  } else {
+    read_completion(body, request);
+  }
   return body.num_unknown();
 }
 

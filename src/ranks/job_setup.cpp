@@ -107,6 +107,7 @@ JobSetup set_up_job(comm::Session& session, const Job& job, const RunOptions& op
     setup.tensors = setup.checkpoint->lookup();
     if (!has_attention(setup.roles)) return;
     load_tokenizer(setup, session, model_dir);
+    setup.chat_template = std::make_unique<model::ChatTemplate>(io::read_chat_template(model_dir));
     if (session.rank() != RankId(0)) setup.requests = io::RequestFile::open(job.input.path);
   });
   setup.communicators = session.split(setup.roles);

@@ -12,6 +12,7 @@
 #include "comm/session.hpp"
 #include "io/request_file.hpp"
 #include "io/safetensors.hpp"
+#include "model/chat_template.hpp"
 #include "model/tokenizer.hpp"
 #include "policy/claim_order.hpp"
 #include "policy/layout.hpp"
@@ -29,6 +30,7 @@ struct JobSetup {
   std::optional<io::Checkpoint> checkpoint;
   TensorLookup tensors;                              ///< of the checkpoint
   std::unique_ptr<model::Tokenizer> tokenizer;       ///< attention roles only
+  std::unique_ptr<model::ChatTemplate> chat_template;  ///< attention roles only
   std::uint64_t tokenizer_hash = 0;                  ///< rank 0 only
   std::optional<io::RequestFile> requests;           ///< attention roles only
   std::vector<io::RequestFile::Line> lines;          ///< of the requests to run; attention roles only

@@ -94,7 +94,7 @@ void RankEngine::make_experts() {
 }
 
 void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
-  MOEBIUS_EXPECT(parts_.tokenizer != nullptr);
+  MOEBIUS_EXPECT(parts_.tokenizer != nullptr && parts_.chat_template != nullptr);
   const ComputeType compute = parts_.job.model.compute;
   attention_stack_ = std::make_unique<model::AttentionStack>(parts_.config, compute, parts_.tensors, limits_.micro_batch_tokens,
                                                              parts_.attention_weights);
@@ -102,8 +102,8 @@ void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
                                          (limits_.kv_tokens + model::KvCache::block_tokens - 1) / model::KvCache::block_tokens);
   states_ = std::make_unique<model::TokenStates>(parts_.config, compute, limits_.max_tokens_in_flight);
   scorer_ = std::make_unique<Scorer>(*parts_.tokenizer, parts_.config.eos_tokens, parts_.job.run.seed);
-  workload_ = std::make_unique<Workload>(limits_, parts_.config, *parts_.tokenizer, *kv_, *scorer_, std::move(claim),
-                                         std::move(sink));
+  workload_ = std::make_unique<Workload>(limits_, parts_.config, *parts_.tokenizer, *parts_.chat_template, *kv_, *scorer_,
+                                         std::move(claim), std::move(sink));
   attention_ = std::make_unique<AttentionSide>(
       AttentionSide::Parts{.config = parts_.config,
                            .compute = compute,

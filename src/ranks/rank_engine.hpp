@@ -39,6 +39,7 @@ class RankEngine {
     const ModelConfig& config;
     const TensorLookup& tensors;
     const model::Tokenizer* tokenizer;  ///< attention roles only
+    const model::ChatTemplate* chat_template;  ///< attention roles only
     const policy::ExpertPlacement& placement;
     Roles roles;
     std::vector<RankId> attention_ranks, expert_ranks;

@@ -63,7 +63,9 @@ struct Planner {
 
   /// Context tokens, never empty; empty only when that is impossible.
   Tokens context_tokens() const {
-    Tokens tokens = tokens_of(request.context, model::AddSpecial::yes);
+    // A chat template writes the special tokens itself.
+    const auto special = request.kind == RequestKind::chat ? model::AddSpecial::no : model::AddSpecial::yes;
+    Tokens tokens = tokens_of(request.context, special);
     if (tokens.empty() && prefix_token() >= 0) tokens.push_back(prefix_token());
     return tokens;
   }
@@ -254,10 +256,8 @@ void Planner::plan_generation() {
   plan.trees.push_back(std::move(tree));
 }
 
-}  // namespace
-
-RequestPlan plan_request(const Request& request, const model::Tokenizer& tokenizer, const ModelConfig& config,
-                         int max_positions) {
+/// A request whose texts are all there; those of a chat are not yet.
+RequestPlan plan_prompt(const Request& request, const model::Tokenizer& tokenizer, const ModelConfig& config, int max_positions) {
   Planner planner{request, tokenizer, config, max_positions, {.sampling = request.sampling, .rows = {}, .trees = {}}};
   if (planner.too_large(request.context) || std::ranges::any_of(request.continuations, Planner::too_large)) {
     planner.fail(RowStatus::too_long, fmt::format("a text of the request is larger than {} bytes (no tokenizer call takes more) "
@@ -278,7 +278,8 @@ RequestPlan plan_request(const Request& request, const model::Tokenizer& tokeniz
     case RequestKind::loglikelihood: planner.plan_loglikelihood(); break;
     case RequestKind::loglikelihood_rolling: planner.plan_rolling(); break;
     case RequestKind::generate_until:
-    case RequestKind::completion: planner.plan_generation(); break;
+    case RequestKind::completion:
+    case RequestKind::chat: planner.plan_generation(); break;
   }
   if (const auto bad = planner.token_without_embedding()) {
     planner.fail(RowStatus::bad_token, fmt::format("token {} of a text is outside the vocabulary (the model has ids 0 to {}) use the "
@@ -293,6 +294,25 @@ RequestPlan plan_request(const Request& request, const model::Tokenizer& tokeniz
     row.topk_logprobs.assign(row.topk_ids.size(), no_logprob);
   }
   return std::move(planner.plan);
+}
+
+}  // namespace
+
+RequestPlan plan_request(const Request& request, const model::Tokenizer& tokenizer, const model::ChatTemplate& chat_template,
+                         const ModelConfig& config, int max_positions) {
+  if (request.kind == RequestKind::chat) {
+    auto rendered = chat_template.render(request.messages, request.template_variables);
+    Request with_prompt = request;
+    with_prompt.messages.clear();
+    if (rendered.status == RowStatus::ok) {
+      with_prompt.context = std::move(rendered.text);
+      return plan_prompt(with_prompt, tokenizer, config, max_positions);
+    }
+    Planner planner{with_prompt, tokenizer, config, max_positions, {.sampling = request.sampling, .rows = {}, .trees = {}}};
+    planner.fail(rendered.status, std::move(rendered.text));
+    return std::move(planner.plan);
+  }
+  return plan_prompt(request, tokenizer, config, max_positions);
 }
 
 Row row_of(const BadLine& line) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What has to be computed for one request: a pure function of (request, tokenizer, model), so that
+// What has to be computed for one request: a pure function of (request, tokenizer, chat template, model), so that
 // every rank that claims the request plans the same work.
 //
 // A request becomes rows and *trees*. A tree is a root sequence (a context, a prompt, a window of a
@@ -12,6 +12,7 @@
 
 #include "base/model_config.hpp"
 #include "base/request.hpp"
+#include "model/chat_template.hpp"
 #include "model/tokenizer.hpp"
 
 namespace moebius::ranks {
@@ -46,8 +47,8 @@ struct RequestPlan {
 
 /// Never throws for what a request may contain: a request that cannot run has rows with a status and
 /// no trees. `max_positions` is the most positions a sequence may have.
-RequestPlan plan_request(const Request& request, const model::Tokenizer& tokenizer, const ModelConfig& config,
-                         int max_positions);
+RequestPlan plan_request(const Request& request, const model::Tokenizer& tokenizer, const model::ChatTemplate& chat_template,
+                         const ModelConfig& config, int max_positions);
 
 /// The row of a line that could not be read.
 Row row_of(const BadLine& line);

@@ -158,6 +158,7 @@ std::unique_ptr<RankEngine> make_engine(const Job& job, JobSetup& setup, comm::T
                                                                .config = setup.config,
                                                                .tensors = setup.tensors,
                                                                .tokenizer = setup.tokenizer.get(),
+                                                               .chat_template = setup.chat_template.get(),
                                                                .placement = *setup.placement,
                                                                .roles = setup.roles,
                                                                .attention_ranks = setup.layout.attention_ranks,

@@ -47,10 +47,11 @@ std::int64_t branch_blocks(const TreePlan& plan) {
 }  // namespace
 
 Workload::Workload(const Job::Limits& limits, const ModelConfig& config, const model::Tokenizer& tokenizer,
-                   model::KvCache& kv, Scorer& scorer, ClaimSource claim, RowSink sink)
+                   const model::ChatTemplate& chat_template, model::KvCache& kv, Scorer& scorer, ClaimSource claim, RowSink sink)
     : limits_(limits),
       config_(config),
       tokenizer_(tokenizer),
+      chat_template_(chat_template),
       kv_(kv),
       scorer_(scorer),
       claim_(std::move(claim)),
@@ -108,7 +109,7 @@ void Workload::take(ParsedLine line) {
   ++counters_.requests;
   if (auto* bad = std::get_if<BadLine>(&line)) return emit({row_of(*bad)});
   auto request = std::make_unique<ActiveRequest>();
-  request->plan = plan_request(std::get<Request>(line), tokenizer_, config_, max_positions_);
+  request->plan = plan_request(std::get<Request>(line), tokenizer_, chat_template_, config_, max_positions_);
   request->generations.resize(request->plan.rows.size());
   for (const TreePlan& plan : request->plan.trees) {
     const std::int64_t needed = blocks_for(static_cast<std::int64_t>(plan.tokens.size())) + branch_blocks(plan);

@@ -38,8 +38,8 @@ struct WorkloadCounters {
 
 class Workload {
  public:
-  Workload(const Job::Limits& limits, const ModelConfig& config, const model::Tokenizer& tokenizer, model::KvCache& kv,
-           Scorer& scorer, ClaimSource claim, RowSink sink);
+  Workload(const Job::Limits& limits, const ModelConfig& config, const model::Tokenizer& tokenizer,
+           const model::ChatTemplate& chat_template, model::KvCache& kv, Scorer& scorer, ClaimSource claim, RowSink sink);
   ~Workload();
 
   /// Claim and admit what fits now; cheap when nothing does. True when something changed.
@@ -75,6 +75,7 @@ class Workload {
   const Job::Limits& limits_;
   const ModelConfig& config_;
   const model::Tokenizer& tokenizer_;
+  const model::ChatTemplate& chat_template_;
   model::KvCache& kv_;
   Scorer& scorer_;
   ClaimSource claim_;

@@ -27,6 +27,7 @@ std::vector<std::string> lines_of(const std::string& text) {
 struct SmallModel {
   ModelConfig config = io::read_model_config(source_path("tests/data/goldens/models/qwen3_moe"));
   model::Tokenizer tokenizer{io::read_tokenizer(source_path("tests/data/goldens/tokenizers/qwen"))};
+  model::ChatTemplate chat_template{io::read_chat_template(source_path("tests/data/chat/qwen3"))};
   /// The model with an embedding for each token of the tokenizer; as it is it has fewer.
   ModelConfig widened() const {
     ModelConfig wide = config;
@@ -91,7 +92,7 @@ FuzzTarget requests_target() {
             const ModelConfig config = mutator.pick(8) != 0 ? small->widened() : small->config;
             const int max_positions = mutator.pick(2) == 0 ? config.max_position_embeddings : 1 + static_cast<int>(mutator.pick(40));
             const auto& request = std::get<Request>(parsed.line);
-            check_plan(ranks::plan_request(request, small->tokenizer, config, max_positions), config, max_positions);
+            check_plan(ranks::plan_request(request, small->tokenizer, small->chat_template, config, max_positions), config, max_positions);
             return Verdict::accepted;
           },
           10000};

@@ -238,7 +238,6 @@ TEST(RequestReaderTest, bad_fields_of_openai_lines) {
       {body_of(R"("prompt":"p","frequency_penalty":0.5)"), unsupported, "field body.frequency_penalty is set"},
       {body_of(R"("prompt":"p","logit_bias":{"5":1})"), unsupported, "field body.logit_bias is set"},
       {body_of(R"("prompt":"p","suffix":"s")"), unsupported, "field body.suffix is set"},
-      {line_of(R"("url":"/v1/chat/completions","body":{"messages":[]})"), unsupported, "chat templates"},
       {line_of(R"("url":"/v1/embeddings","body":{})"), unknown_kind, "field url is \"/v1/embeddings\""},
       {line_of(R"("url":7,"body":{})"), bad_field, "field url is 7"},
       {line_of(R"("url":"/v1/completions")"), bad_field, "field body is missing"},

@@ -37,11 +37,13 @@ struct TestModel {
       : config(io::read_model_config(model_dir)),
         checkpoint(io::Checkpoint::open(model_dir)),
         tensors(checkpoint.lookup()),
-        tokenizer(io::read_tokenizer(tokenizer_dir)) {}
+        tokenizer(io::read_tokenizer(tokenizer_dir)),
+        chat_template(io::read_chat_template(model_dir)) {}
   ModelConfig config;
   io::Checkpoint checkpoint;
   TensorLookup tensors;
   model::Tokenizer tokenizer;
+  model::ChatTemplate chat_template;
 };
 
 /// Adds what a rank counted; fails the test where it kept blocks or promises of the KV cache.
@@ -100,6 +102,7 @@ inline EngineRun run_engines(const TestModel& model, const Job& job, int num_ran
                           .config = model.config,
                           .tensors = model.tensors,
                           .tokenizer = &model.tokenizer,
+                          .chat_template = &model.chat_template,
                           .placement = placement,
                           .roles = attention && expert ? Roles::both : attention ? Roles::attention : Roles::expert,
                           .attention_ranks = layout.attention_ranks,

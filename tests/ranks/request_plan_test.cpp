@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <string>
@@ -33,7 +34,14 @@ Tokens count_up(int n, TokenId first = 100) {
   return tokens;
 }
 
-RequestPlan plan(const Request& request, int max_positions) { return plan_request(request, tokenizer(), config(), max_positions); }
+const model::ChatTemplate& chat_template() {
+  static const model::ChatTemplate instance(io::read_chat_template(std::string(MOEBIUS_SOURCE_DIR) + "/inputs/models/tiny"));
+  return instance;
+}
+
+RequestPlan plan(const Request& request, int max_positions) {
+  return plan_request(request, tokenizer(), chat_template(), config(), max_positions);
+}
 
 Request loglikelihood(Tokens context, std::vector<Tokens> continuations) {
   Request request{.custom_id = "x", .input_line = 3, .kind = RequestKind::loglikelihood, .context = std::move(context)};
@@ -47,7 +55,7 @@ TEST(PlanRequest, ATextWithTokensThatTheModelLacksIsABadToken) {
   for (const RequestKind kind : {RequestKind::loglikelihood, RequestKind::loglikelihood_rolling, RequestKind::generate_until}) {
     Request request{.custom_id = "x", .input_line = 3, .kind = kind, .context = "some text", .continuations = {}};
     if (kind == RequestKind::loglikelihood) request.continuations.emplace_back(" more");
-    const RequestPlan p = plan_request(request, tokenizer(), small, 600);
+    const RequestPlan p = plan_request(request, tokenizer(), chat_template(), small, 600);
     ASSERT_EQ(p.rows.size(), 1U);
     EXPECT_EQ(p.rows[0].status, RowStatus::bad_token);
     EXPECT_TRUE(p.trees.empty());
@@ -56,7 +64,7 @@ TEST(PlanRequest, ATextWithTokensThatTheModelLacksIsABadToken) {
   // Also where only the last token of a continuation, which is never fed, is unknown to the model.
   Request last = loglikelihood({1, 2}, {});
   last.continuations.emplace_back(std::string(" more"));
-  EXPECT_EQ(plan_request(last, tokenizer(), small, 600).rows.at(0).status, RowStatus::bad_token);
+  EXPECT_EQ(plan_request(last, tokenizer(), chat_template(), small, 600).rows.at(0).status, RowStatus::bad_token);
 }
 
 TEST(PlanLoglikelihood, OneRootServesAllContinuations) {
@@ -166,6 +174,58 @@ TEST(PlanRequest, IdsOutsideTheVocabularyFailTheRequest) {
   ASSERT_EQ(p.rows.size(), 1U);
   EXPECT_EQ(p.rows[0].status, RowStatus::bad_token);
   EXPECT_TRUE(p.trees.empty());
+}
+
+Request chat(std::vector<std::pair<std::string, std::string>> turns) {
+  Request request{.custom_id = "x", .input_line = 3, .kind = RequestKind::chat, .sampling = {.max_tokens = 4}};
+  for (auto& [role, content] : turns) request.messages.push_back({{{"role", role}, {"content", content}}});
+  return request;
+}
+
+TEST(PlanChat, MessagesBecomeThePromptOfTheTemplate) {
+  Request request = chat({{"system", "Be brief."}, {"user", "Hi <|endoftext|>"}});
+  request.num_choices = 2;
+  const RequestPlan p = plan(request, 64);
+  ASSERT_EQ(p.trees.size(), 1U);
+  ASSERT_EQ(p.rows.size(), 2U);
+  const std::string prompt = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi <|endoftext|><|im_end|>\n<|im_start|>assistant\n";
+  EXPECT_EQ(p.trees[0].tokens, tokenizer().encode(prompt, model::AddSpecial::no));
+  EXPECT_EQ(p.trees[0].tokens.front(), 1) << "<|im_start|> is a token of its own";
+  EXPECT_EQ(std::ranges::count(p.trees[0].tokens, 0), 1) << "so is a special token in a content, as transformers reads it";
+  EXPECT_EQ(p.trees[0].branches.size(), 2U);
+  EXPECT_EQ(p.trees[0].branches[0].max_new_tokens, 4);
+  EXPECT_EQ(p.rows[1].num_prompt_tokens, static_cast<int>(p.trees[0].tokens.size()));
+}
+
+TEST(PlanChat, NoSpecialTokensAreAddedToWhatTheTemplateWrites) {
+  const std::string dir = std::string(MOEBIUS_SOURCE_DIR) + "/tests/data/goldens/tokenizers/llama3";  // adds a BOS otherwise
+  const model::Tokenizer with_bos(io::read_tokenizer(dir));
+  const model::ChatTemplate plain({.text = "{{ messages[0].content }}", .origin = "t", .problem = "", .special_tokens = {}});
+  const RequestPlan p = plan_request(chat({{"user", "Hello world"}}), with_bos, plain, config(), 64);
+  EXPECT_EQ(p.trees.at(0).tokens, with_bos.encode("Hello world", model::AddSpecial::no));
+}
+
+TEST(PlanChat, AProblemOfTheTemplateIsTheStatusOfTheRow) {
+  const auto plan_with = [](const std::string& text) {
+    const model::ChatTemplate given({.text = text, .origin = "tokenizer_config.json: key chat_template", .problem = "", .special_tokens = {}});
+    Request request = chat({{"user", "x"}});
+    request.num_choices = 3;
+    return plan_request(request, tokenizer(), given, config(), 64);
+  };
+  const RequestPlan refused = plan_with("{{ raise_exception('roles must alternate') }}");
+  ASSERT_EQ(refused.rows.size(), 1U);
+  EXPECT_TRUE(refused.trees.empty());
+  EXPECT_EQ(refused.rows[0].status, RowStatus::bad_field);
+  EXPECT_EQ(refused.rows[0].custom_id, "x");
+  EXPECT_NE(refused.rows[0].message.find("roles must alternate"), std::string::npos);
+  const RequestPlan unknown = plan_with("{% include 'x' %}");
+  EXPECT_EQ(unknown.rows.at(0).status, RowStatus::unsupported);
+  EXPECT_NE(unknown.rows.at(0).message.find("tokenizer_config.json"), std::string::npos);
+  EXPECT_NE(unknown.rows.at(0).message.find("/v1/completions"), std::string::npos);
+}
+
+TEST(PlanChat, APromptThatDoesNotFitIsNotCut) {
+  EXPECT_EQ(plan(chat({{"user", std::string(500, 'x')}}), 64).rows.at(0).status, RowStatus::too_long);
 }
 
 }  // namespace

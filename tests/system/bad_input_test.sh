@@ -54,13 +54,15 @@ expect_error 2 'force-new' 2 run "$good"
   echo '{"custom_id": "ids", "kind": "loglikelihood", "context": [4096], "continuation": " x"}'
   printf '{"custom_id": "long", "kind": "generate_until", "context": "x", "until": [], "max_gen_toks": 100000}\n'
   printf '{"custom_id": "cut-context", "kind": "loglikelihood", "context": "%s", "continuation": " x"}\n' "$(yes word | head -3000 | tr '\n' ' ')"
+  echo '{"custom_id": "chat", "url": "/v1/chat/completions", "body": {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}}'
+  echo '{"custom_id": "tools", "url": "/v1/chat/completions", "body": {"messages": [{"role": "user", "content": "Hi"}], "tools": [{}]}}'
 } >"$work/rows.jsonl"
 rows_job=$(job "$work/rows.jsonl" "$work/rows_out")
 "$MPIRUN" default 3 "$MOEBIUS" run "$rows_job" >"$work/stdout" 2>"$work/stderr" || fail "bad rows ended the job: $(cat "$work/stderr")"
-[ "$(value rows <"$work/stdout")" = 8 ] || fail "rows: $(cat "$work/stdout")"
-[ "$(value rows_failed <"$work/stdout")" = 6 ] || fail "failed rows: $(cat "$work/stdout")"
-"$MOEBIUS" show "$work/rows_out" --rows 8 >"$work/shown" || fail "show failed"
-for status in bad_json bad_utf8 bad_field unknown_kind bad_token too_long truncated; do
+[ "$(value rows <"$work/stdout")" = 10 ] || fail "rows: $(cat "$work/stdout")"
+[ "$(value rows_failed <"$work/stdout")" = 7 ] || fail "failed rows: $(cat "$work/stdout")"
+"$MOEBIUS" show "$work/rows_out" --rows 10 >"$work/shown" || fail "show failed"
+for status in bad_json bad_utf8 bad_field unknown_kind bad_token too_long truncated unsupported; do
   grep -q "$status" "$work/shown" || fail "no row with status $status: $(cat "$work/shown")"
 done
 got=0
