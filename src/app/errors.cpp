@@ -3,9 +3,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <string>
 
 #include "app/commands.hpp"
+#include "app/mpi_program.hpp"
 #include "base/check.hpp"
+#include "ranks/agreement.hpp"
 
 namespace moebius::app {
 
@@ -20,10 +23,11 @@ bool is_first_process() {
 int report_parse_error(const CLI::App& app, const CLI::ParseError& error) {
   const bool asked_for_text = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success);
   if (asked_for_text) return is_first_process() ? app.exit(error) : 0;
-  if (is_first_process()) {
-    std::fprintf(stderr, "moebius: %s (it is not a valid command line) see `moebius --help`\n", error.what());
-  }
-  return static_cast<int>(ExitCode::bad_usage);
+  const std::string message = std::string(error.what()) + " (it is not a valid command line) see `moebius --help`";
+  // All ranks end together: a launcher kills the others as soon as one has failed, also the one that speaks.
+  return run_mpi_program([&](comm::Session& session) -> ExitCode {
+    throw ranks::AgreedFailure(ExitCode::bad_usage, session.rank() == RankId(0) ? message : std::string());
+  });
 }
 
 ExitCode guarded(const std::function<ExitCode()>& body) {

@@ -170,9 +170,9 @@ TEST(MakeScheduler, refuses_what_cannot_be_meant) {
     }
     return false;
   };
-  EXPECT_TRUE(refused({.delta = 0.0}, "schedule.delta"));
-  EXPECT_TRUE(refused({.delta = std::numeric_limits<double>::quiet_NaN()}, "schedule.delta"));
-  EXPECT_TRUE(refused({.lookahead = -1}, "schedule.lookahead"));
+  EXPECT_TRUE(refused({.scheduler = SchedulerKind::defrag, .delta = 0.0}, "schedule.delta"));
+  EXPECT_TRUE(refused({.scheduler = SchedulerKind::defrag, .delta = std::numeric_limits<double>::quiet_NaN()}, "schedule.delta"));
+  EXPECT_TRUE(refused({.scheduler = SchedulerKind::defrag, .lookahead = -1}, "schedule.lookahead"));
   EXPECT_TRUE(refused({.scheduler = SchedulerKind::mbflfs, .block_layers = 0}, "schedule.block_layers"));
   EXPECT_TRUE(refused({.aging_ms = -1.0}, "schedule.aging_ms"));
 }
