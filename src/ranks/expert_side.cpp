@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "base/check.hpp"
 
@@ -47,7 +48,8 @@ void ExpertSide::release_row(std::int32_t stored_row) {
 }
 
 void ExpertSide::update_table(int layer, int place) {
-  const Queue& queue = queues_[static_cast<std::size_t>(layer)][static_cast<std::size_t>(place)];
+  Queue& queue = queues_[static_cast<std::size_t>(layer)][static_cast<std::size_t>(place)];
+  queue.shown = queue.size();
   const double oldest = queue.size() == 0 ? 0.0 : queue.entries[queue.head].arrived_s;
   table_.set({stages_.expert_stage(layer), place}, static_cast<std::int64_t>(queue.size()), oldest);
 }
@@ -56,27 +58,28 @@ void ExpertSide::on_dispatch(RankId from, const comm::MessageHeader& header, std
   const BlockLayout layout = dispatch_layout(header.num_rows, header.num_pairs, row_bytes_);
   MOEBIUS_EXPECT(payload.size() == layout.total_bytes && header.layer < queues_.size());
   auto& layer_queues = queues_[header.layer];
-  pairs_per_row_.assign(header.num_rows, 0);
-  for (std::size_t i = 0; i < header.num_pairs; ++i) {
-    const auto pair = load_at<ExpertPair>(payload, layout.pairs_offset, i);
-    MOEBIUS_EXPECT(pair.row_in_block < header.num_rows && pair.place >= 0 &&
-                   static_cast<std::size_t>(pair.place) < layer_queues.size());
-    ++pairs_per_row_[pair.row_in_block];
-  }
-  // Pairs come grouped by ascending row, so each hidden state is stored when its first pair is met.
-  std::int32_t stored = -1, stored_for = -1;
-  for (std::size_t i = 0; i < header.num_pairs; ++i) {
-    const auto pair = load_at<ExpertPair>(payload, layout.pairs_offset, i);
-    if (pair.row_in_block != stored_for) {
-      MOEBIUS_EXPECT(pair.row_in_block > stored_for);
-      stored_for = pair.row_in_block;
-      stored = store_row(payload.data() + layout.data_offset + pair.row_in_block * row_bytes_,
-                         pairs_per_row_[pair.row_in_block]);
+  // Pairs come grouped by ascending row: each hidden state is stored once, for as many users as it has pairs.
+  std::int32_t last_row = -1;
+  for (std::size_t begin = 0, end = 0; begin < header.num_pairs; begin = end) {
+    const std::int32_t row = load_at<ExpertPair>(payload, layout.pairs_offset, begin).row_in_block;
+    MOEBIUS_EXPECT(row > last_row && row < static_cast<std::int32_t>(header.num_rows));
+    last_row = row;
+    for (end = begin + 1; end < header.num_pairs; ++end) {
+      if (load_at<ExpertPair>(payload, layout.pairs_offset, end).row_in_block != row) break;
     }
-    const auto tag = load_at<RowTag>(payload, 0, pair.row_in_block);
-    layer_queues[static_cast<std::size_t>(pair.place)].entries.push_back({stored, from.value, {tag, pair.k_idx}, now});
-    update_table(header.layer, pair.place);
+    const auto row_idx = static_cast<std::size_t>(row);
+    const std::int32_t stored = store_row(payload.data() + layout.data_offset + row_idx * row_bytes_, static_cast<std::int32_t>(end - begin));
+    const auto tag = load_at<RowTag>(payload, 0, row_idx);
+    for (std::size_t i = begin; i < end; ++i) {
+      const auto pair = load_at<ExpertPair>(payload, layout.pairs_offset, i);
+      const auto place = static_cast<std::size_t>(pair.place);
+      MOEBIUS_EXPECT(pair.place >= 0 && place < layer_queues.size());
+      if (layer_queues[place].size() == layer_queues[place].shown) touched_.push_back(pair.place);
+      layer_queues[place].entries.push_back({stored, from.value, {tag, pair.k_idx}, now});
+    }
   }
+  for (const std::int32_t place : touched_) update_table(header.layer, place);
+  touched_.clear();
   counters_.rows_received += header.num_pairs;
 }
 
@@ -102,14 +105,23 @@ void ExpertSide::run(int layer, PlaceId place, PhaseClock& clock) {
 void ExpertSide::take_rows(Queue& queue) {
   const std::size_t num_rows = std::min(queue.size(), static_cast<std::size_t>(options_.max_rows_per_call));
   MOEBIUS_EXPECT(num_rows > 0);
-  const auto first = queue.entries.begin() + static_cast<std::ptrdiff_t>(queue.head);
-  taken_.assign(first, first + static_cast<std::ptrdiff_t>(num_rows));
+  const auto next = std::span(queue.entries).subspan(queue.head, num_rows);
+  // Side by side by source, in order of arrival: few sources, so that passing over the entries beats sorting.
+  taken_.clear();
+  std::int32_t source = -1;
+  while (taken_.size() < num_rows) {
+    std::int32_t next_source = std::numeric_limits<std::int32_t>::max();
+    for (const Entry& entry : next) {
+      if (entry.source == source) taken_.push_back(entry);
+      else if (entry.source > source) next_source = std::min(next_source, entry.source);
+    }
+    source = next_source;
+  }
   queue.head += num_rows;
   if (2 * queue.head >= queue.entries.size()) {  // each entry is moved at most once on average
     queue.entries.erase(queue.entries.begin(), queue.entries.begin() + static_cast<std::ptrdiff_t>(queue.head));
     queue.head = 0;
   }
-  std::ranges::stable_sort(taken_, {}, &Entry::source);
   inputs_.clear();
   for (const Entry& entry : taken_) inputs_.push_back(store_.get() + static_cast<std::size_t>(entry.stored_row) * row_bytes_);
 }

@@ -74,7 +74,8 @@ class ExpertSide {
   };
   struct Queue {
     std::vector<Entry> entries;
-    std::size_t head = 0;  // entries before it were taken
+    std::size_t head = 0;   // entries before it were taken
+    std::size_t shown = 0;  // length that the queue table knows
     [[nodiscard]] std::size_t size() const { return entries.size() - head; }
   };
 
@@ -100,7 +101,7 @@ class ExpertSide {
   std::vector<std::int32_t> num_users_;                // [max_rows_stored] queue entries that still need the row
   std::vector<std::int32_t> free_rows_;
   std::int64_t num_stored_ = 0;
-  std::vector<std::int32_t> pairs_per_row_;            // scratch of on_dispatch
+  std::vector<std::int32_t> touched_;                  // scratch of on_dispatch: places whose queues grew
   // The expert call that is being run, entries of one source side by side.
   struct Message {
     std::int32_t source;
