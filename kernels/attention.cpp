@@ -2,6 +2,7 @@
 #include "kernels/attention.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/check.hpp"
 #include "kernels/kernel_table.hpp"
@@ -107,6 +108,18 @@ void store_kv(const KvLayout& layout, std::byte* block_layer, int slot_in_block,
   } else {
     store_fp32(layout, block_layer, slot_in_block, k, v);
   }
+}
+
+void copy_kv(const KvLayout& layout, const std::byte* from, std::byte* to, int num_positions) {
+  MOEBIUS_EXPECT(num_positions >= 0 && num_positions <= KvLayout::block_tokens);
+  // Both halves are lines of 32 words: of keys a word is one position, of values a line is one or two.
+  constexpr std::size_t word_bytes = 4, line_bytes = KvLayout::block_tokens * word_bytes;
+  const auto positions = static_cast<std::size_t>(num_positions);
+  const std::size_t values = layout.value_offset(0), end = layout.block_layer_bytes();
+  for (std::size_t at = 0; at < values; at += line_bytes) std::memcpy(to + at, from + at, positions * word_bytes);
+  const std::size_t panel_bytes = element_bytes(layout.type) * KvLayout::block_tokens * panel_width;
+  const std::size_t num_lines = layout.type == ComputeType::bf16 ? (positions + 1) / 2 : positions;
+  for (std::size_t at = values; at < end; at += panel_bytes) std::memcpy(to + at, from + at, num_lines * line_bytes);
 }
 
 void attention(const KvLayout& layout, const AttentionShape& shape, std::span<const SegmentQueries> segments) {

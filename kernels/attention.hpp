@@ -47,6 +47,10 @@ struct KvLayout {
 /// slot_in_block = position % 32.
 void store_kv(const KvLayout& layout, std::byte* block_layer, int slot_in_block, const float* k, const float* v);
 
+/// Copies keys and values of the first num_positions positions of a block of one layer; what else `to` holds may
+/// stay or become anything.
+void copy_kv(const KvLayout& layout, const std::byte* from, std::byte* to, int num_positions);
+
 /// The queries of one segment and where its sequence's keys are. Non-owning.
 struct SegmentQueries {
   const float* q = nullptr;  // [num_tokens, num_heads, key_dim]

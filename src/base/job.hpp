@@ -52,7 +52,7 @@ struct Job {
   } limits;
   struct Run {
     std::uint64_t seed = 0;
-    int rows_per_block = 512;
+    int rows_per_block = 1024;
     bool strict = false;             ///< failed rows give exit code 3
     ProgressKind progress = ProgressKind::automatic;
     double watchdog_s = 300.0;       ///< a rank without progress for so long ends the job with 71

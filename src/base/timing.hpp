@@ -12,8 +12,8 @@ namespace moebius {
 /// Stored by name in results (/ranks/timing).
 enum class Phase : std::uint8_t {
   load,       ///< reading and packing weights
-  admit,      ///< reading requests, tokenizing, cutting segments
-  attention,  ///< norms, projections, attention over the KV cache, dense layers
+  admit,      ///< reading requests, tokenizing, cutting segments, ending sequences
+  attention,  ///< embedding, norms, projections, attention over the KV cache, dense layers
   router,     ///< norm, router logits, top-k
   dispatch,   ///< writing token blocks, reading expert outputs (transport work with data)
   dispatch_wait,  ///< nothing to compute while token blocks wait for credit

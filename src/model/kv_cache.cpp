@@ -129,8 +129,10 @@ KvTable KvCache::fork(const KvTable& parent, int num_tokens) {
     const std::int32_t copy = take_block();  // before the shared blocks are counted: it may throw
     child.blocks_.push_back(copy);
     const std::int32_t original = parent.blocks_[static_cast<std::size_t>(num_full)];
-    std::memcpy(memory_.data() + offset(copy, LayerId(0)), memory_.data() + offset(original, LayerId(0)),
-                static_cast<std::size_t>(num_layers_) * layout_.block_layer_bytes());
+    for (int layer = 0; layer < num_layers_; ++layer) {
+      kernels::copy_kv(layout_, memory_.data() + offset(original, LayerId(layer)), memory_.data() + offset(copy, LayerId(layer)),
+                       num_tokens % block_tokens);
+    }
   }
   for (int i = 0; i < num_full; ++i) hold(parent.blocks_[static_cast<std::size_t>(i)]);
   return child;

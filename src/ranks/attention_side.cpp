@@ -21,16 +21,19 @@ AttentionSide::AttentionSide(const Parts& parts, StageMap stages, int max_micro_
   MOEBIUS_EXPECT(max_rows_per_block_ > 0);
 }
 
-bool AttentionSide::admit(double now) {
+bool AttentionSide::admit(double now, PhaseClock& clock) {
   bool changed = parts_.workload.admit();
   while (auto piece = parts_.workload.next_piece(rows_free_)) {
     changed = true;
     const std::int32_t idx = new_segment(*piece);
     const auto first = piece->sequence->tokens.begin() + piece->begin;
     new_tokens_.assign(first, first + piece->num_tokens);
+    clock.mark(Phase::admit);
     parts_.stack.embed(parts_.states, segment(idx).rows, new_tokens_);
+    clock.mark(Phase::attention);
     make_ready(idx, 0, now);
   }
+  if (changed) clock.mark(Phase::admit);
   return changed;
 }
 

@@ -50,7 +50,7 @@ class AttentionSide {
   AttentionSide(const Parts& parts, StageMap stages, int max_micro_batch_tokens, std::size_t max_payload_bytes);
 
   /// Claim, admit, and cut segments as far as the token budget allows. True when something changed.
-  bool admit(double now);
+  bool admit(double now, PhaseClock& clock);
   /// Run layer `layer` (num_layers: final norm, LM head) on one micro-batch of its queue.
   void run(int layer, double now, PhaseClock& clock);
   void on_outputs(const comm::MessageHeader& header, std::span<const std::byte> payload, double now);

@@ -61,10 +61,7 @@ EventLoop::Outcome EventLoop::work(double now) {
     worked = true;
     parts_.clock.mark(Phase::dispatch, static_cast<std::int64_t>(drained), bytes_delivered_ - bytes_before);
   }
-  if (parts_.attention != nullptr && parts_.attention->admit(now)) {
-    worked = true;
-    parts_.clock.mark(Phase::admit);
-  }
+  if (parts_.attention != nullptr && parts_.attention->admit(now, parts_.clock)) worked = true;
   if (parts_.outbox.pump() > 0) worked = true;
   if (const auto pick = parts_.scheduler.pick(parts_.table, now)) {
     worked = true;

@@ -205,6 +205,22 @@ TEST_P(AttentionTest, TheBitsDoNotDependOnTheOtherSequences) {
 }
 
 /// Keys and values that are not numbers, in the middle of a segment, must not reach earlier queries.
+TEST_P(AttentionTest, ACopiedBlockHasWhatWasStoredAndNoMoreIsNeeded) {
+  for (const ComputeType type : compute_types) {
+    Sequence s = sequence(type, {4, 2, 7, 40}, 32);
+    const std::vector<float> expected = s.run(0, 0.3F);
+    const std::vector<std::vector<float>> full = s.memory;
+    for (int stored = 1; stored <= 32; ++stored) {
+      s.clear();  // all NaN
+      copy_kv(s.layout, reinterpret_cast<const std::byte*>(full[0].data()), reinterpret_cast<std::byte*>(s.memory[0].data()), stored);
+      for (int position = stored; position < 32; ++position) s.store(position);  // a branch goes on behind it
+      const SegmentQueries queries = s.segment(0, 32);
+      attention(s.layout, s.shape(0.3F), {&queries, 1});
+      ASSERT_TRUE(same_bits(s.out, expected)) << stored << " positions copied";
+    }
+  }
+}
+
 TEST_P(AttentionTest, LaterKeysOfTheSameSegmentAreNotSeen) {
   for (const ComputeType type : compute_types) {
     for (const int poisoned : {1, 31, 32, 45, 63}) {
