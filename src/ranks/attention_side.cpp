@@ -227,6 +227,7 @@ void AttentionSide::on_outputs(const comm::MessageHeader& header, std::span<cons
   MOEBIUS_EXPECT(payload.size() == layout.total_bytes);
   for (std::size_t i = 0; i < header.num_rows; ++i) {
     const auto tag = load_at<OutputTag>(payload, 0, i);
+    if (i + 1 < header.num_rows) prefetch_for_write(output_place(load_at<OutputTag>(payload, 0, i + 1)), output_bytes);
     std::memcpy(output_place(tag), payload.data() + layout.data_offset + i * output_bytes, output_bytes);
     count_output(tag, header.layer, now);
   }

@@ -35,6 +35,7 @@ std::int32_t ExpertSide::store_row(const std::byte* hidden, std::int32_t num_use
   MOEBIUS_EXPECT(!free_rows_.empty());  // more rows in flight than the token budgets allow
   const std::int32_t row = free_rows_.back();
   free_rows_.pop_back();
+  if (!free_rows_.empty()) prefetch_for_write(store_.get() + static_cast<std::size_t>(free_rows_.back()) * row_bytes_, row_bytes_);
   std::memcpy(store_.get() + static_cast<std::size_t>(row) * row_bytes_, hidden, row_bytes_);
   num_users_[static_cast<std::size_t>(row)] = num_users;
   ++num_stored_;
