@@ -39,7 +39,7 @@ comm::TransportCounters run(Session& session, Window& window, const TrafficPlan&
   comm::ControlBoard board(session, window);
   RingTransport transport(window);
   TrafficEndpoint rank(transport, plan, habits);
-  TestWatchdog watchdog(20, [&] { return rank.describe() + table_of(board); });
+  TestWatchdog watchdog(60, [&] { return rank.describe() + table_of(board); });
   const MpiCallCounts before = mpi_call_counts();
   std::string error;
   try {
