@@ -50,6 +50,14 @@ struct PlacementHistory {
   std::vector<std::int32_t> expert;  // [num_generations, num_layers, num_ranks, num_places], -1: empty
 };
 
+/// A change of the placement while the job ran.
+struct PlacementChange {
+  double time_s = 0;            ///< since the start of the loop
+  std::int32_t generation = 0;  ///< that began
+  double predicted_gain_s = 0, measured_gain_s = 0;  ///< over the horizon of the decision
+  bool operator==(const PlacementChange&) const = default;
+};
+
 /// The attributes and tables of a run. Texts that FORMAT.md wants: program_version, commit, build_flags,
 /// library_versions, processor, model_path, model_hash, tokenizer_hash, job_toml, rank_layout.
 struct RunRecord {
@@ -63,6 +71,7 @@ struct RunRecord {
   std::vector<RankPrefixCache> prefix_caches;  ///< of the attention ranks
   ExpertLoad load;
   PlacementHistory placement;
+  std::vector<PlacementChange> changes;  ///< one for each generation after the first
 };
 
 struct MasterSummary {

@@ -113,6 +113,10 @@ ExpertLoad ResultsReader::expert_load() const {
   return has_master() ? read_expert_load(opened_->master->get()) : ExpertLoad{};
 }
 
+std::vector<PlacementChange> ResultsReader::placement_changes() const {
+  return has_master() ? read_placement_changes(opened_->master->get()) : std::vector<PlacementChange>{};
+}
+
 PlacementHistory ResultsReader::placement() const {
   return has_master() ? read_placement(opened_->master->get()) : PlacementHistory{};
 }

@@ -33,6 +33,11 @@ constexpr ArraySpec expert_load{"/experts/load", i64, "rows per routed expert [l
 constexpr ArraySpec expert_placement{"/experts/placement", i32,
                                      "logical expert at [generation, layer, rank, place], -1 where there is none", "1"};
 
+constexpr ArraySpec change_time{"/rebalance/time", f64, "when the placement changed, from the start of the loop", "s"};
+constexpr ArraySpec change_generation{"/rebalance/generation", i32, "generation of the placement that began", "1"};
+constexpr ArraySpec change_predicted{"/rebalance/predicted", f64, "time that the change was to save", "s"};
+constexpr ArraySpec change_measured{"/rebalance/measured", f64, "time that it saved", "s"};
+
 /// One field of every record, written as a column.
 template <class Value, class Records, class Field>
 void write_column(hid_t file, const ArraySpec& spec, const Records& records, Field field) {
@@ -114,6 +119,11 @@ void write_run_tables(hid_t file, const RunRecord& record) {
                           static_cast<hsize_t>(p.num_ranks), static_cast<hsize_t>(p.num_places)};
   MOEBIUS_EXPECT(p.expert.size() == dims[0] * dims[1] * dims[2] * dims[3]);
   write_array(file, expert_placement, dims, p.expert.data());
+  const auto& changes = record.changes;
+  write_column<double>(file, change_time, changes, [](const PlacementChange& c) { return c.time_s; });
+  write_column<std::int32_t>(file, change_generation, changes, [](const PlacementChange& c) { return c.generation; });
+  write_column<double>(file, change_predicted, changes, [](const PlacementChange& c) { return c.predicted_gain_s; });
+  write_column<double>(file, change_measured, changes, [](const PlacementChange& c) { return c.measured_gain_s; });
 }
 
 std::vector<RankTiming> read_timing(hid_t file) {
@@ -180,6 +190,17 @@ PlacementHistory read_placement(hid_t file) {
   placement.num_ranks = static_cast<int>(dims[2]);
   placement.num_places = static_cast<int>(dims[3]);
   return placement;
+}
+
+std::vector<PlacementChange> read_placement_changes(hid_t file) {
+  std::vector<hsize_t> dims;
+  const std::vector<double> times = read_all<double>(file, change_time, 1, dims);
+  const auto generations = read_column<std::int32_t>(file, change_generation, times.size());
+  const auto predicted = read_column<double>(file, change_predicted, times.size());
+  const auto measured = read_column<double>(file, change_measured, times.size());
+  std::vector<PlacementChange> changes;
+  for (std::size_t i = 0; i < times.size(); ++i) changes.push_back({times[i], generations[i], predicted[i], measured[i]});
+  return changes;
 }
 
 }  // namespace moebius::io

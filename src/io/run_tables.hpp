@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The tables of results.h5 that tell of the run and not of its rows: /ranks and /experts.
+// The tables of results.h5 that tell of the run and not of its rows: /ranks, /experts and /rebalance.
 // For the sources of `io` only; others read them through ResultsReader.
 
 #include <vector>
@@ -17,5 +17,6 @@ std::vector<RankMemory> read_memory(hid_t file);
 std::vector<RankPrefixCache> read_prefix_caches(hid_t file);
 ExpertLoad read_expert_load(hid_t file);
 PlacementHistory read_placement(hid_t file);
+std::vector<PlacementChange> read_placement_changes(hid_t file);
 
 }  // namespace moebius::io

@@ -80,6 +80,7 @@ TEST_F(ResultsReaderTest, GivesBackWhatIsKnownOfTheRun) {
   EXPECT_EQ(reader.expert_load().rows, record.load.rows);
   EXPECT_EQ(reader.placement().num_places, 2);
   EXPECT_EQ(reader.placement().expert, record.placement.expert);
+  EXPECT_EQ(reader.placement_changes(), record.changes);
 }
 
 TEST_F(ResultsReaderTest, WithoutItsJournalTheRowsComeThroughTheMaster) {

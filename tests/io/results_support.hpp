@@ -170,6 +170,8 @@ inline RunRecord sample_record(std::int64_t num_rows_expected) {
   record.load = {.num_layers = 2, .num_experts = 3, .rows = {1, 2, 3, 4, 5, 6}};
   record.placement = {
       .num_generations = 1, .num_layers = 2, .num_ranks = 2, .num_places = 2, .expert = {0, 2, 1, -1, 0, 1, 2, -1}};
+  record.changes = {{.time_s = 1.5, .generation = 1, .predicted_gain_s = 0.5, .measured_gain_s = 0.25},
+                    {.time_s = 3.0, .generation = 2, .predicted_gain_s = 1.0, .measured_gain_s = -0.125}};
   return record;
 }
 
