@@ -130,5 +130,22 @@ TEST_P(FfnTest, ARowHasTheSameBitsInAnyBatch) {
 
 MOEBIUS_FOR_ALL_ISAS(FfnTest);
 
+TEST_P(FfnTest, RowsThatLieApartAreWrittenInAllColumns) {
+  constexpr int hidden = 300, width = 40, num_rows = 5;  // three strips of columns, the last one partly used
+  for (const ComputeType type : compute_types) {
+    const OwnedMatrix gate(type, normal(width * hidden, 0.3F), width, hidden), up(type, normal(width * hidden, 0.3F), width, hidden),
+        down(type, normal(width * hidden, 0.3F), hidden, width);
+    const ExpertFfn ffn{gate, up, down};
+    const StoredRows rows(type, normal(num_rows * hidden), hidden);
+    FfnScratch scratch;
+    std::vector<float> together(num_rows * hidden), apart(num_rows * hidden);
+    expert_ffn(ffn, rows.view, num_rows, together.data(), scratch);
+    std::vector<float*> to;
+    for (int row = 0; row < num_rows; ++row) to.push_back(apart.data() + row * hidden);
+    expert_ffn(ffn, rows.view, num_rows, RowsOut{.rows = to.data()}, scratch);
+    ASSERT_TRUE(same_bits(apart, together));
+  }
+}
+
 }  // namespace
 }  // namespace moebius::kernels
