@@ -75,6 +75,11 @@ PackedMatrix PackedMatrix::pack(ComputeType type, std::span<const float> w, int 
   return {type, num_out, num_in, memory};
 }
 
+PackedMatrix PackedMatrix::outputs(int first_out, int num_out) const {
+  MOEBIUS_EXPECT(first_out >= 0 && first_out % pack_group_rows == 0 && num_out > 0 && num_out <= num_out_ - first_out);
+  return {type_, num_out, num_in_, {panel(first_out / panel_width), packed_bytes(type_, num_out, num_in_)}};
+}
+
 const std::byte* PackedMatrix::panel(int panel_idx) const {
   return memory_ + panel_bytes(type_, num_in_) * static_cast<std::size_t>(panel_idx);
 }

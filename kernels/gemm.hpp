@@ -45,6 +45,8 @@ class PackedMatrix {
   [[nodiscard]] ComputeType type() const { return type_; }
   /// Bytes of memory, padding included.
   [[nodiscard]] std::size_t bytes() const { return num_out_ == 0 ? 0 : packed_bytes(type_, num_out_, num_in_); }
+  /// The part that makes num_out outputs from first_out on, a multiple of pack_group_rows. A view as this one.
+  [[nodiscard]] PackedMatrix outputs(int first_out, int num_out) const;
   /// First byte of a panel.
   [[nodiscard]] const std::byte* panel(int panel_idx) const;
 

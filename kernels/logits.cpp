@@ -66,17 +66,35 @@ void keep_min_p(double min_p, SampleScratch& scratch) {
 
 }  // namespace
 
-LogitsSummary summarise(std::span<const float> logits) {
-  MOEBIUS_EXPECT(!logits.empty());
+void LogitsSums::add(std::span<const float> chunk) {
+  MOEBIUS_EXPECT(!chunk.empty() && chunk.size() <= logits_chunk && num_added_ % logits_chunk == 0);
   const KernelTable& kernels = active_kernels();
-  const auto size = static_cast<std::int64_t>(logits.size());
-  LogitsSummary summary;
-  summary.max = kernels.max_row(logits.data(), size);
-  const auto first = std::find(logits.begin(), logits.end(), summary.max);
-  summary.argmax = first == logits.end() ? 0 : static_cast<TokenId>(first - logits.begin());
-  const double sum = kernels.sum_exp_row(logits.data(), summary.max, size);
-  summary.log_sum_exp = static_cast<double>(summary.max) + std::log(sum);
-  return summary;
+  const auto size = static_cast<std::int64_t>(chunk.size());
+  const float max = kernels.max_row(chunk.data(), size);
+  // Of no number at all, or of minus infinity: the sum is not a number or zero, whatever is subtracted.
+  const bool any = max > -std::numeric_limits<float>::infinity();
+  const double sum = kernels.sum_exp_row(chunk.data(), any ? max : 0.0F, size);
+  if (max > max_) {
+    sum_ = sum_ * std::exp(static_cast<double>(max_) - static_cast<double>(max)) + sum;
+    argmax_ = num_added_ + static_cast<TokenId>(std::find(chunk.begin(), chunk.end(), max) - chunk.begin());
+    max_ = max;
+  } else {
+    sum_ += any ? sum * std::exp(static_cast<double>(max) - static_cast<double>(max_)) : sum;
+  }
+  num_added_ += static_cast<TokenId>(size);
+}
+
+LogitsSummary LogitsSums::summary() const {
+  MOEBIUS_EXPECT(num_added_ > 0);
+  return {.max = max_, .log_sum_exp = static_cast<double>(max_) + std::log(sum_), .argmax = argmax_};
+}
+
+LogitsSummary summarise(std::span<const float> logits) {
+  LogitsSums sums;
+  for (std::size_t begin = 0; begin < logits.size(); begin += logits_chunk) {
+    sums.add(logits.subspan(begin, std::min<std::size_t>(logits_chunk, logits.size() - begin)));
+  }
+  return sums.summary();
 }
 
 float log_prob(const LogitsSummary& summary, float logit) {

@@ -4,6 +4,7 @@
 // All orders are fixed and ties go to the lowest id, so the answers are functions of the logits alone.
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -15,6 +16,27 @@ struct LogitsSummary {
   float max = 0;
   double log_sum_exp = 0;  ///< natural logarithm of the sum of exp(logit)
   TokenId argmax = -1;     ///< ties to the lowest id
+};
+
+/// Logits of a row are summed in chunks of this many, counted from token 0: few enough that a chunk of all rows of
+/// an LM head product stays in a cache (lm_head.hpp).
+inline constexpr int logits_chunk = 4096;
+
+/// Makes the summary of a row whose chunks come one after the other. Within a chunk the exact maximum is known before
+/// exponentials are taken; between chunks the sum is brought to the largest maximum so far, in double. So it is a
+/// function of the logits alone, whether they were all there or not.
+class LogitsSums {
+ public:
+  /// chunk: [logits_chunk], the last one of a row [1..logits_chunk].
+  void add(std::span<const float> chunk);
+  /// Not before a chunk was added.
+  [[nodiscard]] LogitsSummary summary() const;
+
+ private:
+  TokenId num_added_ = 0;
+  TokenId argmax_ = 0;
+  float max_ = -std::numeric_limits<float>::infinity();
+  double sum_ = 0;  ///< of exp(logit - max_)
 };
 
 /// logits: [vocab_size], not empty.

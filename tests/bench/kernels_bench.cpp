@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/bench/kernels_bench.hpp"
 
+#include <algorithm>
 #include <random>
 #include <string>
 #include <utility>
 
+#include "base/check.hpp"
 #include "kernels/ffn.hpp"
 #include "kernels/isa.hpp"
+#include "kernels/lm_head.hpp"
 #include "kernels/logits.hpp"
 
 namespace moebius::bench {
@@ -91,6 +94,35 @@ void KernelBench::log_softmax(benchmark::State& state) {
   state.counters["Glogit/s"] = static_cast<double>(state.range(0)) / seconds * 1e-9;
 }
 
+void KernelBench::lm_head(benchmark::State& state, int vocab_size, int hidden) {
+  // Of whole rows of logits as many at a time as give 16 MiB, at least sixteen (model/attention_stack.cpp).
+  const auto whole_rows = static_cast<std::size_t>(std::clamp((4 << 20) / vocab_size, 16, 96));
+  const auto num_rows = static_cast<std::size_t>(state.range(0));
+  const auto vocab = static_cast<std::size_t>(vocab_size);
+  LargeMemory memory(kernels::packed_bytes(ComputeType::bf16, vocab_size, hidden));
+  const auto w = random_floats(vocab * static_cast<std::size_t>(hidden));
+  const auto weights = kernels::PackedMatrix::pack(ComputeType::bf16, w, vocab_size, hidden, memory.take(memory.left()));
+  const auto rows = random_rows(ComputeType::bf16, static_cast<int>(num_rows), hidden);
+  std::vector<float> logits(whole_rows * vocab);
+  std::vector<kernels::LogitsSummary> summaries(num_rows), of_whole(num_rows);
+  std::vector<kernels::WantedLogit> wanted;
+  for (std::size_t row = 0; row < num_rows; ++row) wanted.push_back({static_cast<int>(row), static_cast<TokenId>(row * 31 % vocab)});
+  const auto fused = [&] { kernels::summarise_head(weights, {ComputeType::bf16, rows.data(), hidden}, summaries, wanted); };
+  const auto in_two_steps = [&] {
+    for (std::size_t begin = 0; begin < num_rows; begin += whole_rows) {
+      const std::size_t count = std::min(whole_rows, num_rows - begin);
+      const std::byte* x = rows.data() + begin * static_cast<std::size_t>(hidden) * 2;
+      kernels::gemm(weights, {ComputeType::bf16, x, hidden}, static_cast<int>(count), logits.data(), vocab_size);
+      for (std::size_t i = 0; i < count; ++i) {
+        of_whole[begin + i] = kernels::summarise(std::span<const float>(logits).subspan(i * vocab, vocab));
+        benchmark::DoNotOptimize(kernels::log_prob(of_whole[begin + i], logits[i * vocab]));
+      }
+    }
+  };
+  state.counters["time of fused / two steps"] = meter_.compare(state, fused, in_two_steps);
+  for (std::size_t i = 0; i < num_rows; ++i) MOEBIUS_EXPECT(summaries[i].log_sum_exp == of_whole[i].log_sum_exp);
+}
+
 void KernelBench::add_benchmarks() {
   for (const ComputeType type : {ComputeType::fp32, ComputeType::bf16}) {
     const std::string suffix = std::string("_") + to_string(type);
@@ -115,6 +147,11 @@ void KernelBench::add_benchmarks() {
   }
   add_benchmark("log_softmax", [this](benchmark::State& state) { log_softmax(state); })
       ->ArgName("vocab")->Arg(4096)->Arg(151936);
+  for (const auto& [vocab_size, hidden] : {std::pair{4096, 1024}, std::pair{32000, 2048}, std::pair{151936, 2048}}) {
+    add_benchmark("lm_head_bf16_" + std::to_string(vocab_size) + "x" + std::to_string(hidden),
+                  [this, vocab_size, hidden](benchmark::State& state) { lm_head(state, vocab_size, hidden); })
+        ->ArgName("rows")->Arg(1)->Arg(16)->Arg(64)->Arg(256)->Unit(benchmark::kMillisecond);
+  }
 }
 
 }  // namespace moebius::bench

@@ -51,6 +51,7 @@ class KernelBench {
   void gemm(benchmark::State& state, Shape shape);
   void expert_ffn(benchmark::State& state, ComputeType type, int hidden, int width);
   void log_softmax(benchmark::State& state);
+  void lm_head(benchmark::State& state, int vocab_size, int hidden);
 
   Meter& meter_;
   std::optional<Shape> shape_;
