@@ -12,6 +12,7 @@
 #include "tests/bench/jobs_bench.hpp"
 #include "tests/bench/kernels_bench.hpp"
 #include "tests/bench/library_bench.hpp"
+#include "tests/bench/libxsmm_bench.hpp"
 #include "tests/bench/ring_bench.hpp"
 #include "tests/bench/ring_pair.hpp"
 #include "tests/bench/tokenizer_bench.hpp"
@@ -29,6 +30,7 @@ int main(int argc, char** argv) {
     attention_bench.add_benchmarks();
     moebius::bench::add_control_benchmarks(meter);
     moebius::bench::add_library_benchmarks(meter);
+    moebius::bench::add_libxsmm_benchmarks(meter);
     const auto self = std::filesystem::canonical(argv[0]);
     moebius::bench::add_ring_benchmarks(self.string());
     moebius::bench::add_job_benchmarks((self.parent_path() / "moebius").string());
