@@ -70,6 +70,7 @@ void AttentionStack::allocate_scratch() {
   if (num_moe > 0 && config_.shared_intermediate_size > 0) ffn_scratch_.reserve(tokens, config_.shared_intermediate_size);
   if (config_.shared_expert_gate) shared_gates_.resize(product(tokens, 1));
   queries_.reserve(static_cast<std::size_t>(tokens));
+  input_rows_.reserve(static_cast<std::size_t>(tokens));
 }
 
 std::size_t AttentionStack::scratch_bytes() const {
@@ -79,7 +80,7 @@ std::size_t AttentionStack::scratch_bytes() const {
     num_floats += values->size();
   }
   return num_floats * sizeof(float) + inputs_.size() + ffn_scratch_.bytes() +
-         block_pointers_.capacity() * sizeof(const std::byte*) + queries_.capacity() * sizeof(kernels::SegmentQueries);
+         (block_pointers_.capacity() + input_rows_.capacity()) * sizeof(const std::byte*) + queries_.capacity() * sizeof(kernels::SegmentQueries);
 }
 
 void AttentionStack::embed(TokenStates& states, std::span<const std::int32_t> rows, std::span<const TokenId> tokens) const {
@@ -191,17 +192,18 @@ void AttentionStack::attend(LayerId layer_id, const MicroBatch& batch, TokenStat
   add_update(batch.rows, states);
 }
 
-std::span<const std::byte> AttentionStack::route(LayerId layer_id, std::span<const std::int32_t> rows, TokenStates& states) {
+void AttentionStack::route(LayerId layer_id, std::span<const std::int32_t> rows, TokenStates& states) {
   MOEBIUS_EXPECT(config_.is_moe(layer_id));
   const Layer& layer = weights_.layers.at(layer_id.idx());
+  const auto hidden = static_cast<std::size_t>(config_.hidden_size), num_experts = static_cast<std::size_t>(config_.num_experts);
   normalise(rows, states, layer.post_attention_norm);
   kernels::gemm(layer.router, exact_inputs(), static_cast<int>(rows.size()), router_logits_.data(), config_.num_experts);
   for_each_run(rows, [&](std::size_t first, std::int32_t row, int num_rows) {
-    kernels::route_topk(config_.router, layer.router_bias, router_logits_.data() + first * static_cast<std::size_t>(config_.num_experts),
-                        num_rows, config_.num_experts, config_.experts_per_token, states.topk_ids(row), states.topk_weights(row));
+    kernels::route_topk(config_.router, layer.router_bias, router_logits_.data() + first * num_experts, num_rows,
+                        config_.num_experts, config_.experts_per_token, states.topk_ids(row), states.topk_weights(row));
+    const auto run = std::span<const float>(normed_).subspan(first * hidden, static_cast<std::size_t>(num_rows) * hidden);
+    kernels::convert_rows(compute_, run, states.expert_input(row));
   });
-  const kernels::RowsView wire = to_inputs(normed_, rows.size(), config_.hidden_size);
-  return {wire.data, rows.size() * static_cast<std::size_t>(config_.hidden_size) * element_bytes(compute_)};
 }
 
 void AttentionStack::add_shared_experts(LayerId layer_id, std::span<const std::int32_t> rows, TokenStates& states) {
@@ -209,10 +211,13 @@ void AttentionStack::add_shared_experts(LayerId layer_id, std::span<const std::i
   if (config_.shared_intermediate_size == 0) return;
   const Layer& layer = weights_.layers.at(layer_id.idx());
   const auto num_rows = static_cast<int>(rows.size());
-  // The norm again: it costs less than to promise that nothing has used the scratch since route.
-  normalise(rows, states, layer.post_attention_norm);
-  kernels::expert_ffn(layer.dense, to_inputs(normed_, rows.size(), config_.hidden_size), num_rows, update_.data(), ffn_scratch_);
+  input_rows_.clear();
+  for (const std::int32_t row : rows) input_rows_.push_back(states.expert_input(row));
+  kernels::expert_ffn(layer.dense, {.type = compute_, .rows = input_rows_.data()}, num_rows,
+                      kernels::RowsOut{.data = update_.data(), .row_stride = config_.hidden_size}, ffn_scratch_);
   if (config_.shared_expert_gate) {
+    // The norm again: it costs less than to promise that nothing has used the scratch since route.
+    normalise(rows, states, layer.post_attention_norm);
     kernels::gemm(layer.shared_gate, exact_inputs(), num_rows, shared_gates_.data(), 1);
     const auto hidden = static_cast<std::size_t>(config_.hidden_size);
     for (std::size_t i = 0; i < rows.size(); ++i) {

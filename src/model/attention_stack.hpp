@@ -2,7 +2,7 @@
 #pragma once
 // Everything that an attention rank computes, one layer and one micro-batch at a time: embedding,
 // attention, router, dense layers, shared experts, combine, LM head. The routed experts are ExpertStack's; what passes
-// between the two is the result of route() and TokenStates::expert_output().
+// between the two is TokenStates::expert_input() and expert_output().
 //
 // Order, for each token: embed; for each layer attend, then either dense_mlp or route, add_shared_experts,
 // (routed) experts, combine; then lm_head. Each step's bits depend on the token and on its sequence's earlier positions only, not on
@@ -62,9 +62,9 @@ class AttentionStack {
   /// Norm, queries, keys, values, attention over the cache, output projection; added to the residual.
   /// Keys and values of the whole micro-batch are written before any query reads.
   void attend(LayerId layer, const MicroBatch& batch, TokenStates& states, KvCache& kv);
-  /// Norm and router of a layer with routed experts: sets topk_ids and topk_weights of the rows and returns
-  /// the experts' input, valid until the next call. // [rows.size(), hidden_size] in compute type
-  [[nodiscard]] std::span<const std::byte> route(LayerId layer, std::span<const std::int32_t> rows, TokenStates& states);
+  /// Norm and router of a layer with routed experts: sets topk_ids, topk_weights and expert_input of
+  /// the rows. At most max_batch_tokens rows.
+  void route(LayerId layer, std::span<const std::int32_t> rows, TokenStates& states);
   /// The shared experts of a layer with routed experts, added to the residual; nothing where there are none.
   /// To be called once between route and combine, after dispatch: expert ranks then work at the same time.
   void add_shared_experts(LayerId layer, std::span<const std::int32_t> rows, TokenStates& states);
@@ -145,6 +145,7 @@ class AttentionStack {
   std::vector<float> shared_gates_;   // [max_batch_tokens]; empty where no shared expert has a gate
   std::vector<float> logits_;         // [rows of one LM head call, vocab_size]
   kernels::FfnScratch ffn_scratch_;
+  std::vector<const std::byte*> input_rows_;         // [max_batch_tokens] of shared experts
   std::vector<const std::byte*> block_pointers_;     // of all segments of a micro-batch
   std::vector<kernels::SegmentQueries> queries_;     // [segments of a micro-batch]
 };

@@ -14,11 +14,16 @@ AttentionSide::AttentionSide(const Parts& parts, StageMap stages, int max_micro_
       max_micro_batch_tokens_(max_micro_batch_tokens),
       row_bytes_(static_cast<std::size_t>(parts.config.hidden_size) * element_bytes(parts.compute)),
       max_rows_per_block_(max_dispatch_rows(max_payload_bytes, static_cast<std::size_t>(parts.config.experts_per_token), row_bytes_)),
+      max_pairs_in_place_(max_payload_bytes / sizeof(RowPair)),
       queues_(static_cast<std::size_t>(parts.config.num_layers) + 1),
       queued_tokens_(queues_.size(), 0),
       segment_of_row_(static_cast<std::size_t>(parts.states.capacity()), -1),
       rows_free_(parts.states.capacity()) {
-  MOEBIUS_EXPECT(max_rows_per_block_ > 0);
+  MOEBIUS_EXPECT(max_rows_per_block_ > 0 && max_pairs_in_place_ > 0);
+  for (const RankId rank : parts_.in_reach) {
+    if (in_reach_.size() <= rank.idx()) in_reach_.resize(rank.idx() + 1);
+    in_reach_[rank.idx()] = 1;
+  }
 }
 
 bool AttentionSide::admit(double now, PhaseClock& clock) {
@@ -155,12 +160,12 @@ void AttentionSide::run_layer(LayerId layer, double now, PhaseClock& clock) {
     return;
   }
   clock.mark(Phase::attention, num_rows);
-  const std::span<const std::byte> hidden = parts_.stack.route(layer, batch_rows_, parts_.states);
+  parts_.stack.route(layer, batch_rows_, parts_.states);
   for (const std::int32_t idx : batch_segments_) {
     segment(idx).num_outputs_missing = segment(idx).num_tokens() * parts_.config.experts_per_token;
   }
   clock.mark(Phase::router, num_rows);
-  dispatch(layer, hidden);
+  dispatch(layer);
   clock.mark(Phase::dispatch, num_rows);
   if (parts_.config.shared_intermediate_size > 0) {
     parts_.stack.add_shared_experts(layer, batch_rows_, parts_.states);
@@ -168,7 +173,7 @@ void AttentionSide::run_layer(LayerId layer, double now, PhaseClock& clock) {
   }
 }
 
-void AttentionSide::dispatch(LayerId layer, std::span<const std::byte> hidden) {
+void AttentionSide::dispatch(LayerId layer) {
   const int k = parts_.config.experts_per_token;
   for (std::size_t i = 0; i < batch_rows_.size(); ++i) {
     const std::int32_t* ids = parts_.states.topk_ids(batch_rows_[i]);
@@ -181,13 +186,34 @@ void AttentionSide::dispatch(LayerId layer, std::span<const std::byte> hidden) {
   }
   counters_.pairs_sent += static_cast<std::int64_t>(batch_rows_.size()) * k;
   for (std::size_t rank = 0; rank < pairs_to_.size(); ++rank) {
-    if (!pairs_to_[rank].empty()) send_dispatch(layer, RankId(rank), hidden);
+    if (pairs_to_[rank].empty()) continue;
+    if (rank < in_reach_.size() && in_reach_[rank] != 0) send_in_place(layer, RankId(rank));
+    else send_rows(layer, RankId(rank));
     pairs_to_[rank].clear();
   }
 }
 
+void AttentionSide::send_in_place(LayerId layer, RankId to) {
+  const auto& pairs = pairs_to_[to.idx()];
+  for (std::size_t begin = 0; begin < pairs.size(); begin += max_pairs_in_place_) {
+    const std::size_t num_pairs = std::min(max_pairs_in_place_, pairs.size() - begin);
+    const comm::MessageHeader header{.kind = static_cast<std::uint16_t>(BlockKind::dispatch_in_place),
+                                     .layer = static_cast<std::uint16_t>(layer.value),
+                                     .generation = 0,
+                                     .num_rows = 0,
+                                     .num_pairs = static_cast<std::uint32_t>(num_pairs)};
+    parts_.outbox.send(to, header, num_pairs * sizeof(RowPair), [&](std::span<std::byte> bytes) {
+      for (std::size_t i = 0; i < num_pairs; ++i) {
+        const Pair& pair = pairs[begin + i];
+        const auto row = static_cast<RowTag>(batch_rows_[static_cast<std::size_t>(pair.batch_idx)]);
+        store_at(bytes, 0, i, RowPair{{row, pair.wire.k_idx}, pair.wire.place});
+      }
+    });
+  }
+}
+
 // Pairs stand in the order of the micro-batch's rows; each block takes as many whole rows as fit.
-void AttentionSide::send_dispatch(LayerId layer, RankId to, std::span<const std::byte> hidden) {
+void AttentionSide::send_rows(LayerId layer, RankId to) {
   auto& pairs = pairs_to_[to.idx()];
   for (std::size_t begin = 0; begin < pairs.size();) {
     std::size_t num_rows = 0, end = begin;
@@ -209,12 +235,12 @@ void AttentionSide::send_dispatch(LayerId layer, RankId to, std::span<const std:
     parts_.outbox.send(to, header, layout.total_bytes, [&](std::span<std::byte> bytes) {
       for (std::size_t i = 0; i < num_pairs; ++i) {
         const Pair& pair = pairs[begin + i];
-        const auto batch_idx = static_cast<std::size_t>(pair.batch_idx);
+        const std::int32_t id = batch_rows_[static_cast<std::size_t>(pair.batch_idx)];
         store_at(bytes, layout.pairs_offset, i, pair.wire);
         const std::size_t row = pair.wire.row_in_block;
         if (i > 0 && pairs[begin + i - 1].wire.row_in_block == row) continue;
-        store_at(bytes, 0, row, static_cast<RowTag>(batch_rows_[batch_idx]));
-        std::memcpy(bytes.data() + layout.data_offset + row * row_bytes_, hidden.data() + batch_idx * row_bytes_, row_bytes_);
+        store_at(bytes, 0, row, static_cast<RowTag>(id));
+        std::memcpy(bytes.data() + layout.data_offset + row * row_bytes_, parts_.states.expert_input(id), row_bytes_);
       }
     });
     begin = end;
@@ -227,6 +253,7 @@ void AttentionSide::on_outputs(const comm::MessageHeader& header, std::span<cons
   MOEBIUS_EXPECT(payload.size() == layout.total_bytes);
   for (std::size_t i = 0; i < header.num_rows; ++i) {
     const auto tag = load_at<OutputTag>(payload, 0, i);
+    if (i + 2 < header.num_rows) prefetch_for_read(payload.data() + layout.data_offset + (i + 2) * output_bytes, output_bytes);
     if (i + 1 < header.num_rows) prefetch_for_write(output_place(load_at<OutputTag>(payload, 0, i + 1)), output_bytes);
     std::memcpy(output_place(tag), payload.data() + layout.data_offset + i * output_bytes, output_bytes);
     count_output(tag, header.layer, now);
@@ -234,9 +261,10 @@ void AttentionSide::on_outputs(const comm::MessageHeader& header, std::span<cons
   counters_.outputs_received += header.num_rows;
 }
 
-void AttentionSide::on_own_outputs(int layer, std::span<const OutputTag> tags, double now) {
-  for (const OutputTag& tag : tags) count_output(tag, layer, now);
-  counters_.outputs_received += static_cast<std::int64_t>(tags.size());
+void AttentionSide::on_outputs_in_place(const comm::MessageHeader& header, std::span<const std::byte> payload, double now) {
+  MOEBIUS_EXPECT(payload.size() == header.num_rows * sizeof(OutputTag));
+  for (std::size_t i = 0; i < header.num_rows; ++i) count_output(load_at<OutputTag>(payload, 0, i), header.layer, now);
+  counters_.outputs_received += header.num_rows;
 }
 
 void AttentionSide::count_output(OutputTag tag, int layer, double now) {

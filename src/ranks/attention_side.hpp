@@ -46,6 +46,7 @@ class AttentionSide {
     Scorer& scorer;
     Outbox& outbox;
     policy::QueueTable& table;
+    std::vector<RankId> in_reach;  ///< expert ranks that reach the rows' exchange
   };
   AttentionSide(const Parts& parts, StageMap stages, int max_micro_batch_tokens, std::size_t max_payload_bytes);
 
@@ -54,11 +55,7 @@ class AttentionSide {
   /// Run layer `layer` (num_layers: final norm, LM head) on one micro-batch of its queue.
   void run(int layer, double now, PhaseClock& clock);
   void on_outputs(const comm::MessageHeader& header, std::span<const std::byte> payload, double now);
-  /// The same for outputs that the own expert role has put into their places.
-  [[nodiscard]] float* output_place(OutputTag tag) {
-    return parts_.states.expert_output(static_cast<std::int32_t>(tag.row), static_cast<int>(tag.k_idx));
-  }
-  void on_own_outputs(int layer, std::span<const OutputTag> tags, double now);
+  void on_outputs_in_place(const comm::MessageHeader& header, std::span<const std::byte> payload, double now);
 
   /// No row is left to claim, compute or finish.
   [[nodiscard]] bool finished() const { return num_in_flight_ == 0 && parts_.workload.finished(); }
@@ -78,8 +75,12 @@ class AttentionSide {
   void drain_queue(int layer);
   void run_layer(LayerId layer, double now, PhaseClock& clock);
   void run_lm_head(PhaseClock& clock);
-  void dispatch(LayerId layer, std::span<const std::byte> hidden);
-  void send_dispatch(LayerId layer, RankId to, std::span<const std::byte> hidden);
+  [[nodiscard]] float* output_place(OutputTag tag) {
+    return parts_.states.expert_output(static_cast<std::int32_t>(tag.row), static_cast<int>(tag.k_idx));
+  }
+  void dispatch(LayerId layer);
+  void send_rows(LayerId layer, RankId to);
+  void send_in_place(LayerId layer, RankId to);
 
   struct Pair {
     std::int32_t batch_idx;  // row of the micro-batch
@@ -89,7 +90,7 @@ class AttentionSide {
   Parts parts_;
   StageMap stages_;
   int max_micro_batch_tokens_;
-  std::size_t row_bytes_, max_rows_per_block_;
+  std::size_t row_bytes_, max_rows_per_block_, max_pairs_in_place_;
   std::vector<Segment> segments_;                 // pool
   std::vector<std::int32_t> free_segments_;
   std::vector<std::deque<std::int32_t>> queues_;  // [num_layers + 1] segments in order of entry
@@ -101,6 +102,7 @@ class AttentionSide {
   std::vector<model::SegmentRef> batch_refs_;
   std::vector<TokenId> new_tokens_;
   std::vector<std::vector<Pair>> pairs_to_;       // [num_ranks] of the micro-batch
+  std::vector<std::uint8_t> in_reach_;            // [num_ranks]
   std::int64_t num_in_flight_ = 0;                // segments
   std::int32_t rows_free_;
   AttentionCounters counters_;

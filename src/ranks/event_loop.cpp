@@ -22,12 +22,7 @@ EventLoop::EventLoop(const Parts& parts, Beat beat)
         deliver(from, header, payload);
       }) {
   status_.last_work_s = now_s();
-  if (parts_.attention == nullptr || parts_.experts == nullptr) return;
-  parts_.outbox.deliver_own_to(handler_);
-  AttentionSide& attention = *parts_.attention;
-  parts_.experts->write_own_outputs(
-      {.place = [&attention](OutputTag tag) { return attention.output_place(tag); },
-       .arrived = [&attention, this](int layer, std::span<const OutputTag> tags) { attention.on_own_outputs(layer, tags, now_); }});
+  if (parts_.attention != nullptr && parts_.experts != nullptr) parts_.outbox.deliver_own_to(handler_);
 }
 
 void EventLoop::run() {
@@ -88,12 +83,18 @@ void EventLoop::deliver(RankId from, const comm::MessageHeader& header, std::spa
     case BlockKind::dispatch:
       MOEBIUS_EXPECT(parts_.experts != nullptr);
       return parts_.experts->on_dispatch(from, header, payload, now_);
+    case BlockKind::dispatch_in_place:
+      MOEBIUS_EXPECT(parts_.experts != nullptr);
+      return parts_.experts->on_dispatch_in_place(from, header, payload, now_);
     case BlockKind::fin:
       MOEBIUS_EXPECT(parts_.experts != nullptr);
       return parts_.experts->on_fin();
     case BlockKind::expert_outputs:
       MOEBIUS_EXPECT(parts_.attention != nullptr);
       return parts_.attention->on_outputs(header, payload, now_);
+    case BlockKind::expert_outputs_in_place:
+      MOEBIUS_EXPECT(parts_.attention != nullptr);
+      return parts_.attention->on_outputs_in_place(header, payload, now_);
   }
   MOEBIUS_EXPECT(!"a message of unknown kind arrived");
 }

@@ -10,15 +10,15 @@
 namespace moebius::ranks {
 
 ExpertSide::ExpertSide(const ExpertSideOptions& options, model::ExpertStack& stack, StageMap stages,
-                       policy::QueueTable& table, Outbox& outbox, RankId rank, std::size_t max_payload_bytes)
+                       policy::QueueTable& table, Outbox& outbox, std::size_t max_payload_bytes)
     : options_(options),
       stack_(stack),
       stages_(stages),
       table_(table),
       outbox_(outbox),
-      rank_(rank),
       row_bytes_(static_cast<std::size_t>(options.hidden_size) * element_bytes(options.compute)),
       max_rows_per_block_(max_output_rows(max_payload_bytes, static_cast<std::size_t>(options.hidden_size) * sizeof(float))),
+      max_tags_per_block_(max_payload_bytes / sizeof(OutputTag)),
       store_(std::make_unique_for_overwrite<std::byte[]>(static_cast<std::size_t>(options.max_rows_stored) * row_bytes_)),
       num_users_(static_cast<std::size_t>(options.max_rows_stored)) {
   MOEBIUS_EXPECT(max_rows_per_block_ > 0);
@@ -31,21 +31,23 @@ ExpertSide::ExpertSide(const ExpertSideOptions& options, model::ExpertStack& sta
   for (std::int64_t row = options.max_rows_stored; row-- > 0;) free_rows_.push_back(static_cast<std::int32_t>(row));
 }
 
+void ExpertSide::reach(RankId source, const model::RowExchange& rows) {
+  if (exchanges_.size() <= source.idx()) exchanges_.resize(source.idx() + 1);
+  exchanges_[source.idx()] = rows;
+}
+
 std::int32_t ExpertSide::store_row(const std::byte* hidden, std::int32_t num_users) {
   MOEBIUS_EXPECT(!free_rows_.empty());  // more rows in flight than the token budgets allow
   const std::int32_t row = free_rows_.back();
   free_rows_.pop_back();
-  if (!free_rows_.empty()) prefetch_for_write(store_.get() + static_cast<std::size_t>(free_rows_.back()) * row_bytes_, row_bytes_);
-  std::memcpy(store_.get() + static_cast<std::size_t>(row) * row_bytes_, hidden, row_bytes_);
+  if (!free_rows_.empty()) prefetch_for_write(stored(free_rows_.back()), row_bytes_);
+  std::memcpy(stored(row), hidden, row_bytes_);
   num_users_[static_cast<std::size_t>(row)] = num_users;
-  ++num_stored_;
   return row;
 }
 
 void ExpertSide::release_row(std::int32_t stored_row) {
-  if (--num_users_[static_cast<std::size_t>(stored_row)] > 0) return;
-  free_rows_.push_back(stored_row);
-  --num_stored_;
+  if (stored_row != in_place && --num_users_[static_cast<std::size_t>(stored_row)] == 0) free_rows_.push_back(stored_row);
 }
 
 void ExpertSide::update_table(int layer, int place) {
@@ -55,10 +57,34 @@ void ExpertSide::update_table(int layer, int place) {
   table_.set({stages_.expert_stage(layer), place}, static_cast<std::int64_t>(queue.size()), oldest);
 }
 
+void ExpertSide::add_entry(int layer, std::int32_t place, const Entry& entry) {
+  auto& layer_queues = queues_[static_cast<std::size_t>(layer)];
+  MOEBIUS_EXPECT(place >= 0 && static_cast<std::size_t>(place) < layer_queues.size());
+  Queue& queue = layer_queues[static_cast<std::size_t>(place)];
+  if (queue.size() == queue.shown) touched_.push_back(place);
+  queue.entries.push_back(entry);
+  ++counters_.rows_received;
+}
+
+void ExpertSide::show_grown(int layer) {
+  for (const std::int32_t place : touched_) update_table(layer, place);
+  touched_.clear();
+}
+
+void ExpertSide::on_dispatch_in_place(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload, double now) {
+  MOEBIUS_EXPECT(payload.size() == header.num_pairs * sizeof(RowPair) && header.layer < queues_.size());
+  MOEBIUS_EXPECT(from.idx() < exchanges_.size() && exchanges_[from.idx()]);
+  const model::RowExchange& rows = *exchanges_[from.idx()];
+  for (std::size_t i = 0; i < header.num_pairs; ++i) {
+    const auto pair = load_at<RowPair>(payload, 0, i);
+    add_entry(header.layer, pair.place, {rows.input(static_cast<std::int32_t>(pair.tag.row)), in_place, from.value, pair.tag, now});
+  }
+  show_grown(header.layer);
+}
+
 void ExpertSide::on_dispatch(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload, double now) {
   const BlockLayout layout = dispatch_layout(header.num_rows, header.num_pairs, row_bytes_);
   MOEBIUS_EXPECT(payload.size() == layout.total_bytes && header.layer < queues_.size());
-  auto& layer_queues = queues_[header.layer];
   // Pairs come grouped by ascending row: each hidden state is stored once, for as many users as it has pairs.
   std::int32_t last_row = -1;
   for (std::size_t begin = 0, end = 0; begin < header.num_pairs; begin = end) {
@@ -69,19 +95,15 @@ void ExpertSide::on_dispatch(RankId from, const comm::MessageHeader& header, std
       if (load_at<ExpertPair>(payload, layout.pairs_offset, end).row_in_block != row) break;
     }
     const auto row_idx = static_cast<std::size_t>(row);
-    const std::int32_t stored = store_row(payload.data() + layout.data_offset + row_idx * row_bytes_, static_cast<std::int32_t>(end - begin));
+    if (row_idx + 2 < header.num_rows) prefetch_for_read(payload.data() + layout.data_offset + (row_idx + 2) * row_bytes_, row_bytes_);
+    const std::int32_t stored_row = store_row(payload.data() + layout.data_offset + row_idx * row_bytes_, static_cast<std::int32_t>(end - begin));
     const auto tag = load_at<RowTag>(payload, 0, row_idx);
     for (std::size_t i = begin; i < end; ++i) {
       const auto pair = load_at<ExpertPair>(payload, layout.pairs_offset, i);
-      const auto place = static_cast<std::size_t>(pair.place);
-      MOEBIUS_EXPECT(pair.place >= 0 && place < layer_queues.size());
-      if (layer_queues[place].size() == layer_queues[place].shown) touched_.push_back(pair.place);
-      layer_queues[place].entries.push_back({stored, from.value, {tag, pair.k_idx}, now});
+      add_entry(header.layer, pair.place, {stored(stored_row), stored_row, from.value, {tag, pair.k_idx}, now});
     }
   }
-  for (const std::int32_t place : touched_) update_table(header.layer, place);
-  touched_.clear();
-  counters_.rows_received += header.num_pairs;
+  show_grown(header.layer);
 }
 
 void ExpertSide::run(int layer, PlaceId place, PhaseClock& clock) {
@@ -124,45 +146,57 @@ void ExpertSide::take_rows(Queue& queue) {
     queue.head = 0;
   }
   inputs_.clear();
-  for (const Entry& entry : taken_) inputs_.push_back(store_.get() + static_cast<std::size_t>(entry.stored_row) * row_bytes_);
+  for (const Entry& entry : taken_) inputs_.push_back(entry.input);
 }
 
 void ExpertSide::open_messages() {
-  const auto hidden = static_cast<std::size_t>(options_.hidden_size);
   outputs_.clear();
   messages_.clear();
-  own_tags_.clear();
   for (std::size_t begin = 0; begin < taken_.size();) {
     const std::int32_t source = taken_[begin].source;
-    if (RankId(source) == rank_ && own_.place) {
-      own_tags_.push_back(taken_[begin].tag);
-      outputs_.push_back(own_.place(taken_[begin].tag));
-      ++begin;
-      continue;
-    }
+    const bool stay = taken_[begin].stored_row == in_place;
+    const std::size_t most = stay ? max_tags_per_block_ : max_rows_per_block_;
     std::size_t end = begin;
-    while (end < taken_.size() && end - begin < max_rows_per_block_ && taken_[end].source == source) ++end;
-    const std::size_t num_rows = end - begin;
-    const BlockLayout layout = outputs_layout(num_rows, hidden * sizeof(float));
-    const std::span<std::byte> bytes = outbox_.open(RankId(source), layout.total_bytes);
-    for (std::size_t i = 0; i < num_rows; ++i) {
-      store_at(bytes, 0, i, taken_[begin + i].tag);
-      outputs_.push_back(reinterpret_cast<float*>(bytes.data() + layout.data_offset) + i * hidden);
+    while (end < taken_.size() && end - begin < most && taken_[end].source == source) ++end;
+    messages_.push_back({source, begin, static_cast<std::uint32_t>(end - begin), stay});
+    if (stay) {
+      const model::RowExchange& rows = *exchanges_[static_cast<std::size_t>(source)];
+      for (std::size_t i = begin; i < end; ++i) {
+        outputs_.push_back(rows.output(static_cast<std::int32_t>(taken_[i].tag.row), static_cast<int>(taken_[i].tag.k_idx)));
+      }
+    } else {
+      open_message(begin, end - begin);
     }
-    messages_.push_back({source, static_cast<std::uint32_t>(num_rows)});
     begin = end;
+  }
+}
+
+void ExpertSide::open_message(std::size_t begin, std::size_t num_rows) {
+  const auto hidden = static_cast<std::size_t>(options_.hidden_size);
+  const BlockLayout layout = outputs_layout(num_rows, hidden * sizeof(float));
+  const std::span<std::byte> bytes = outbox_.open(RankId(taken_[begin].source), layout.total_bytes);
+  for (std::size_t i = 0; i < num_rows; ++i) {
+    store_at(bytes, 0, i, taken_[begin + i].tag);
+    outputs_.push_back(reinterpret_cast<float*>(bytes.data() + layout.data_offset) + i * hidden);
   }
 }
 
 void ExpertSide::seal_messages(int layer) {
   for (const Message& message : messages_) {
-    outbox_.seal(RankId(message.source), {.kind = static_cast<std::uint16_t>(BlockKind::expert_outputs),
-                                          .layer = static_cast<std::uint16_t>(layer),
-                                          .generation = 0,
-                                          .num_rows = message.num_rows,
-                                          .num_pairs = 0});
+    const BlockKind kind = message.in_place ? BlockKind::expert_outputs_in_place : BlockKind::expert_outputs;
+    const comm::MessageHeader header{.kind = static_cast<std::uint16_t>(kind),
+                                     .layer = static_cast<std::uint16_t>(layer),
+                                     .generation = 0,
+                                     .num_rows = message.num_rows,
+                                     .num_pairs = 0};
+    if (!message.in_place) {
+      outbox_.seal(RankId(message.source), header);
+      continue;
+    }
+    outbox_.send(RankId(message.source), header, message.num_rows * sizeof(OutputTag), [&](std::span<std::byte> bytes) {
+      for (std::size_t i = 0; i < message.num_rows; ++i) store_at(bytes, 0, i, taken_[message.begin + i].tag);
+    });
   }
-  if (!own_tags_.empty()) own_.arrived(layer, own_tags_);
 }
 
 }  // namespace moebius::ranks

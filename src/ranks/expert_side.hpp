@@ -4,13 +4,13 @@
 // expert), are computed a queue at a time, and go back to where they came from. No state of a request
 // lives here between blocks.
 //
-// Memory: a row in flight stands at most once on this rank, so the store holds at most
-// (attention ranks) x (their token budget) hidden states, allocated once. Outputs have no memory of their
-// own: an expert call reads rows from the store and writes each where it leaves from, into ring slots.
+// Memory: rows of attention ranks whose RowExchange is in reach are read and answered where they are. Of the others a
+// row in flight stands at most once on this rank, so the store holds at most (such ranks) x (their token budget)
+// hidden states, allocated once; an expert call writes each of their outputs where it leaves from, into ring slots.
 
 #include <cstdint>
-#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -18,6 +18,7 @@
 #include "base/timing.hpp"
 #include "comm/transport.hpp"
 #include "model/expert_stack.hpp"
+#include "model/row_exchange.hpp"
 #include "policy/scheduler.hpp"
 #include "ranks/outbox.hpp"
 #include "ranks/stage_map.hpp"
@@ -30,34 +31,31 @@ struct ExpertCounters {
   std::int64_t rows_received = 0, rows_computed = 0, rows_sent = 0, calls = 0;
 };
 
-/// Where the outputs of a colocated rank's own rows go: straight to where they will be combined.
-struct OwnOutputs {
-  std::function<float*(OutputTag)> place;  ///< of one output, [hidden_size]; empty where there is no attention role
-  std::function<void(int layer, std::span<const OutputTag>)> arrived;
-};
-
 struct ExpertSideOptions {
   ComputeType compute = ComputeType::fp32;
   int hidden_size = 0;
   int max_rows_per_call = 0;          ///< cap of one expert call
-  std::int64_t max_rows_stored = 0;   ///< attention ranks x token budget
+  std::int64_t max_rows_stored = 0;   ///< attention ranks out of reach x token budget
   int num_sources = 0;                ///< attention ranks that send FIN
 };
 
 class ExpertSide {
  public:
   ExpertSide(const ExpertSideOptions& options, model::ExpertStack& stack, StageMap stages, policy::QueueTable& table,
-             Outbox& outbox, RankId rank, std::size_t max_payload_bytes);
-  /// From now on; before, own outputs travel like any others.
-  void write_own_outputs(OwnOutputs own) { own_ = std::move(own); }
+             Outbox& outbox, std::size_t max_payload_bytes);
+  /// The rows of an attention rank are in reach.
+  void reach(RankId source, const model::RowExchange& rows);
 
-  /// A dispatch block: its rows join their micro-queues.
+  /// A dispatch block, with rows or in place: its rows join their micro-queues.
   void on_dispatch(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload, double now);
+  void on_dispatch_in_place(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload, double now);
   void on_fin() { ++num_fins_; }
   /// Run one micro-queue (up to the cap) and send the outputs back.
   void run(int layer, PlaceId place, PhaseClock& clock);
   /// Every source said FIN and nothing waits.
-  [[nodiscard]] bool finished() const { return num_fins_ == options_.num_sources && num_stored_ == 0; }
+  [[nodiscard]] bool finished() const {
+    return num_fins_ == options_.num_sources && counters_.rows_computed == counters_.rows_received;
+  }
 
   [[nodiscard]] const ExpertCounters& counters() const { return counters_; }
   /// Bytes of the row store.
@@ -67,7 +65,8 @@ class ExpertSide {
 
  private:
   struct Entry {
-    std::int32_t stored_row;
+    const std::byte* input;
+    std::int32_t stored_row;  // or in_place
     std::int32_t source;
     OutputTag tag;
     double arrived_s;
@@ -79,11 +78,17 @@ class ExpertSide {
     [[nodiscard]] std::size_t size() const { return entries.size() - head; }
   };
 
+  static constexpr std::int32_t in_place = -1;
+  [[nodiscard]] std::byte* stored(std::int32_t row) { return store_.get() + static_cast<std::size_t>(row) * row_bytes_; }
   std::int32_t store_row(const std::byte* hidden, std::int32_t num_users);
   void release_row(std::int32_t stored_row);
+  void add_entry(int layer, std::int32_t place, const Entry& entry);
+  /// The queue table learns of the queues that grew.
+  void show_grown(int layer);
   void take_rows(Queue& queue);
-  /// Opens a message for each block of outputs and says where each output goes.
+  /// Says where each output goes, and opens a message for each block of those that travel.
   void open_messages();
+  void open_message(std::size_t begin, std::size_t num_rows);
   void seal_messages(int layer);
   void update_table(int layer, int place);
 
@@ -92,26 +97,25 @@ class ExpertSide {
   StageMap stages_;
   policy::QueueTable& table_;
   Outbox& outbox_;
-  RankId rank_;
-  OwnOutputs own_;
-  std::size_t row_bytes_, max_rows_per_block_;
+  std::vector<std::optional<model::RowExchange>> exchanges_;  // [source rank]
+  std::size_t row_bytes_, max_rows_per_block_, max_tags_per_block_;
   std::vector<std::vector<Queue>> queues_;             // [layer][place]
   std::vector<std::vector<std::int64_t>> load_;        // [layer][place]
   std::unique_ptr<std::byte[]> store_;                 // [max_rows_stored, hidden_size] compute type
   std::vector<std::int32_t> num_users_;                // [max_rows_stored] queue entries that still need the row
   std::vector<std::int32_t> free_rows_;
-  std::int64_t num_stored_ = 0;
-  std::vector<std::int32_t> touched_;                  // scratch of on_dispatch: places whose queues grew
+  std::vector<std::int32_t> touched_;                  // places whose queues grew since the table was told
   // The expert call that is being run, entries of one source side by side.
   struct Message {
     std::int32_t source;
+    std::size_t begin;  // of its entries in taken_
     std::uint32_t num_rows;
+    bool in_place;
   };
   std::vector<Entry> taken_;
   std::vector<const std::byte*> inputs_;               // of each entry
   std::vector<float*> outputs_;                        // of each entry
-  std::vector<Message> messages_;                      // to other ranks, in the order of their entries
-  std::vector<OutputTag> own_tags_;
+  std::vector<Message> messages_;                      // in the order of their entries
   int num_fins_ = 0;
   ExpertCounters counters_;
 };

@@ -84,8 +84,7 @@ std::vector<policy::RankMemory> memory_needs(const Job& job, const ModelConfig& 
   const Job::Limits limits = resolve_limits(job, config);
   const ComputeType compute = job.model.compute;
   const std::size_t num_attention = layout.attention_ranks.size(), num_expert = layout.expert_ranks.size();
-  const std::size_t ring_bytes =
-      static_cast<std::size_t>(ring_slots(std::max(num_attention, num_expert))) * (slot_payload_bytes(config, compute) + 64);
+  const std::size_t ring_bytes = comm::ring_bytes(ring_options(config, compute, std::max(num_attention, num_expert), Rows::travel));
   std::vector<RankId> all = layout.attention_ranks;
   if (!layout.colocated()) all.insert(all.end(), layout.expert_ranks.begin(), layout.expert_ranks.end());
   std::vector<policy::RankMemory> needs;
@@ -94,7 +93,10 @@ std::vector<policy::RankMemory> memory_needs(const Job& job, const ModelConfig& 
     const bool attention = is_in(layout.attention_ranks, id), expert = is_in(layout.expert_ranks, id);
     if (attention) add_attention(limits, config, compute, sharing, rank);
     if (expert) {
-      add_experts(limits, config, compute, static_cast<std::int64_t>(num_attention), placement.hosted(id).size(), rank);
+      const auto stored = [&](RankId source) {  // rows of the others stay where they are
+        return source != id && (sharing == comm::FastPath::off || node_of(source) != node_of(id));
+      };
+      add_experts(limits, config, compute, std::ranges::count_if(layout.attention_ranks, stored), placement.hosted(id).size(), rank);
     }
     const std::size_t num_writers = (attention ? num_expert : 0) + (expert ? num_attention : 0) - (attention && expert ? 2 : 0);
     rank.own.push_back({"rings", times(static_cast<std::int64_t>(num_writers), ring_bytes), "use fewer ranks"});

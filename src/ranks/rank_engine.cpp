@@ -8,13 +8,16 @@
 namespace moebius::ranks {
 namespace {
 
-/// Bytes of a ring slot: large enough that a message's cost is its bytes.
-constexpr std::size_t preferred_slot_bytes = 64 * 1024;
-/// A micro-batch of 256 tokens of the tiny model makes about 16 blocks of expert outputs. With 8 slots a rank
-/// of two spent 6 % of the scoring job waiting for credit, with 32 about 2 %.
-constexpr std::size_t min_ring_slots = 8, max_ring_slots = 32;
-/// Of all rings into one rank, before min_ring_slots has its way: 16 MiB with preferred slots.
-constexpr std::size_t max_slots_into_a_rank = 256;
+/// Bytes of a ring slot: large enough that a message's cost is its bytes. In place a message is 12 bytes a pair, and each
+/// expert call sends one: many small slots.
+constexpr std::size_t slot_bytes_of_rows = 64 * 1024, slot_bytes_in_place = 16 * 1024;
+/// Of one ring: 32 or 128 slots. With rows that travel a rank of two spent 6 % of the tiny model's scoring job waiting for
+/// credit with 8 slots and 2 % with 32; in place and split 23 % with 32 and none with 128.
+constexpr std::size_t max_ring_bytes = std::size_t{2} << 20;
+/// Of all rings into one rank.
+constexpr std::size_t max_bytes_into_a_rank = std::size_t{16} << 20;
+/// Before all other limits.
+constexpr std::size_t min_ring_slots = 8;
 /// KV positions per token of the budget where the user gave no kv_tokens: sequences that generate hold
 /// KV for all their positions but only one token of the budget.
 constexpr std::int64_t kv_tokens_per_budget_token = 16;
@@ -33,16 +36,19 @@ Job::Limits resolve_limits(const Job& job, const ModelConfig& config) {
   return limits;
 }
 
-std::size_t slot_payload_bytes(const ModelConfig& config, ComputeType compute) {
+comm::RingOptions ring_options(const ModelConfig& config, ComputeType compute, std::size_t num_sources, Rows rows) {
   const auto hidden = static_cast<std::size_t>(config.hidden_size);
   const auto k = static_cast<std::size_t>(config.experts_per_token);
   const std::size_t one_row = std::max(dispatch_layout(1, k, hidden * element_bytes(compute)).total_bytes,
                                        outputs_layout(1, hidden * sizeof(float)).total_bytes);
-  return round_up_64(std::max(preferred_slot_bytes, one_row));
+  const std::size_t slot_bytes = round_up_64(std::max(rows == Rows::travel ? slot_bytes_of_rows : slot_bytes_in_place, one_row));
+  const std::size_t bytes = std::min(max_ring_bytes, max_bytes_into_a_rank / std::max<std::size_t>(num_sources, 1));
+  return {.slot_bytes = slot_bytes, .num_slots = static_cast<int>(std::max(bytes / slot_bytes, min_ring_slots))};
 }
 
-int ring_slots(std::size_t num_sources) {
-  return static_cast<int>(std::clamp(max_slots_into_a_rank / std::max<std::size_t>(num_sources, 1), min_ring_slots, max_ring_slots));
+std::size_t exchange_bytes(const Job& job, const ModelConfig& config, Roles roles) {
+  if (!has_attention(roles)) return 0;
+  return model::RowExchange::bytes(config, job.model.compute, resolve_limits(job, config).max_tokens_in_flight);
 }
 
 RankEngine::RankEngine(Parts parts, PhaseClock& clock, EventLoop::Beat beat)
@@ -57,17 +63,8 @@ RankEngine::RankEngine(Parts parts, PhaseClock& clock, EventLoop::Beat beat)
   }
   table_ = std::make_unique<policy::QueueTable>(stages_.queues_per_stage(hosted_per_layer));
   scheduler_ = policy::make_scheduler(parts_.job.schedule);
-  if (has_experts(parts_.roles)) {
-    const ExpertSideOptions options{
-        .compute = parts_.job.model.compute,
-        .hidden_size = parts_.config.hidden_size,
-        .max_rows_per_call = limits_.expert_rows,
-        .max_rows_stored = static_cast<std::int64_t>(parts_.attention_ranks.size()) * limits_.max_tokens_in_flight,
-        .num_sources = static_cast<int>(parts_.attention_ranks.size())};
-    expert_side_ = std::make_unique<ExpertSide>(options, *expert_stack_, stages_, *table_, outbox_,
-                                                parts_.transport.rank(), parts_.transport.max_payload_bytes());
-  }
   if (has_attention(parts_.roles)) make_attention(std::move(parts_.claim), std::move(parts_.sink));
+  if (has_experts(parts_.roles)) make_expert_side();
   loop_ = std::make_unique<EventLoop>(
       EventLoop::Parts{.transport = parts_.transport,
                        .outbox = outbox_,
@@ -93,6 +90,26 @@ void RankEngine::make_experts() {
                                                        limits_.expert_rows);
 }
 
+void RankEngine::make_expert_side() {
+  std::map<RankId, model::RowExchange> in_reach;
+  if (states_ != nullptr) in_reach.emplace(parts_.transport.rank(), states_->exchange());
+  for (const RankId rank : parts_.attention_ranks) {
+    const auto found = parts_.exchanges.find(rank);
+    if (found == parts_.exchanges.end() || rank == parts_.transport.rank()) continue;
+    MOEBIUS_EXPECT(found->second.size() == exchange_bytes(parts_.job, parts_.config, Roles::attention));
+    in_reach.emplace(rank, model::RowExchange(parts_.config, parts_.job.model.compute, limits_.max_tokens_in_flight, found->second.data()));
+  }
+  const ExpertSideOptions options{
+      .compute = parts_.job.model.compute,
+      .hidden_size = parts_.config.hidden_size,
+      .max_rows_per_call = limits_.expert_rows,
+      .max_rows_stored = static_cast<std::int64_t>(parts_.attention_ranks.size() - in_reach.size()) * limits_.max_tokens_in_flight,
+      .num_sources = static_cast<int>(parts_.attention_ranks.size())};
+  expert_side_ = std::make_unique<ExpertSide>(options, *expert_stack_, stages_, *table_, outbox_,
+                                              parts_.transport.max_payload_bytes());
+  for (const auto& [rank, rows] : in_reach) expert_side_->reach(rank, rows);
+}
+
 void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
   MOEBIUS_EXPECT(parts_.tokenizer != nullptr && parts_.chat_template != nullptr);
   const ComputeType compute = parts_.job.model.compute;
@@ -100,7 +117,14 @@ void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
                                                              parts_.attention_weights);
   kv_ = std::make_unique<model::KvCache>(attention_stack_->kv_layout(), parts_.config.num_layers,
                                          (limits_.kv_tokens + model::KvCache::block_tokens - 1) / model::KvCache::block_tokens);
-  states_ = std::make_unique<model::TokenStates>(parts_.config, compute, limits_.max_tokens_in_flight);
+  const RankId self = parts_.transport.rank();
+  const auto own = parts_.exchanges.find(self);
+  states_ = std::make_unique<model::TokenStates>(parts_.config, compute, limits_.max_tokens_in_flight,
+                                                 own == parts_.exchanges.end() ? std::span<std::byte>() : own->second);
+  std::vector<RankId> in_reach;
+  for (const RankId rank : parts_.expert_ranks) {
+    if (rank == self || parts_.exchanges.contains(rank)) in_reach.push_back(rank);
+  }
   scorer_ = std::make_unique<Scorer>(*parts_.tokenizer, parts_.config.eos_tokens, parts_.job.run.seed);
   workload_ = std::make_unique<Workload>(limits_, parts_.config, *parts_.tokenizer, *parts_.chat_template, *kv_, *scorer_,
                                          std::move(claim), std::move(sink));
@@ -114,7 +138,8 @@ void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
                            .workload = *workload_,
                            .scorer = *scorer_,
                            .outbox = outbox_,
-                           .table = *table_},
+                           .table = *table_,
+                           .in_reach = std::move(in_reach)},
       stages_, limits_.micro_batch_tokens, parts_.transport.max_payload_bytes());
 }
 

@@ -3,6 +3,7 @@
 // One rank of a job, put together: weights, queues, scheduler and loop for the roles it has, over a
 // given transport. run_job makes one per process; tests make several in one process over loopback.
 
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -11,6 +12,7 @@
 
 #include "base/job.hpp"
 #include "base/tensor.hpp"
+#include "comm/ring.hpp"
 #include "comm/transport.hpp"
 #include "model/expert_stack.hpp"
 #include "model/weights.hpp"
@@ -25,12 +27,16 @@ namespace moebius::ranks {
 /// The limits of a job with the sizes that the user left open filled in; the same on every rank.
 Job::Limits resolve_limits(const Job& job, const ModelConfig& config);
 
-/// Payload bytes of a ring slot that suit the model: some rows with all their experts, at least one.
-std::size_t slot_payload_bytes(const ModelConfig& config, ComputeType compute);
+/// Whether rows cross rings, between some ranks at least, or all stay in exchanges that both sides reach.
+enum class Rows : std::uint8_t { travel, in_place };
 
-/// Slots of each ring where a rank reads from up to `num_sources` others: enough to take what a rank sends
-/// while its reader computes a whole micro-batch, and fewer where many rings would take much memory.
-int ring_slots(std::size_t num_sources);
+/// Rings that suit the model where a rank reads from up to `num_sources` others. A slot takes at least one row with all its
+/// experts; the slots take what a rank sends while its reader computes a whole micro-batch, fewer where many rings
+/// would take much memory.
+comm::RingOptions ring_options(const ModelConfig& config, ComputeType compute, std::size_t num_sources, Rows rows);
+
+/// Memory for the exchange of rows that a rank has to give.
+std::size_t exchange_bytes(const Job& job, const ModelConfig& config, Roles roles);
 
 class RankEngine {
  public:
@@ -47,6 +53,9 @@ class RankEngine {
     ClaimSource claim;  ///< attention roles only
     RowSink sink;       ///< attention roles only
     model::WeightPlace attention_weights = {};  ///< where they are put and who shares the work; default: this rank alone
+    /// Ranks of this node, this one among them, and the memory that each gave for the exchange of its rows
+    /// (exchange_bytes): what they have in flight is not copied. Empty: only own rows of a colocated rank are not.
+    std::map<RankId, std::span<std::byte>> exchanges = {};
   };
   /// Reads and packs the weights that the rank's roles need, or its share of those that a node shares: then the
   /// loop may only run when all sharers are here.
@@ -66,6 +75,7 @@ class RankEngine {
  private:
   void make_attention(ClaimSource claim, RowSink sink);
   void make_experts();
+  void make_expert_side();
 
   Parts parts_;
   Job::Limits limits_;

@@ -11,6 +11,7 @@
 #include "base/check.hpp"
 #include "base/clock.hpp"
 #include "comm/control_board.hpp"
+#include "comm/node_segments.hpp"
 #include "comm/ring_transport.hpp"
 #include "comm/shared_memory.hpp"
 #include "comm/window.hpp"
@@ -152,7 +153,8 @@ io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, co
 
 /// Weights, queues and loop of this rank.
 std::unique_ptr<RankEngine> make_engine(const Job& job, JobSetup& setup, comm::Transport& transport, PhaseClock& clock,
-                                        const comm::SharedMemory& weights, ClaimSource claim, RowSink sink,
+                                        const comm::SharedMemory& weights,
+                                        const std::map<RankId, std::span<std::byte>>& exchanges, ClaimSource claim, RowSink sink,
                                         Heartbeat& heartbeat) {
   auto engine = std::make_unique<RankEngine>(RankEngine::Parts{.job = job,
                                                                .config = setup.config,
@@ -167,7 +169,8 @@ std::unique_ptr<RankEngine> make_engine(const Job& job, JobSetup& setup, comm::T
                                                                .claim = std::move(claim),
                                                                .sink = std::move(sink),
                                                                .attention_weights = {.memory = weights.memory(),
-                                                                                     .share = {weights.member_idx(), weights.num_members()}}},
+                                                                                     .share = {weights.member_idx(), weights.num_members()}},
+                                                               .exchanges = exchanges},
                                              clock, [&](const LoopStatus& status) { heartbeat.beat(status); });
   clock.mark(Phase::load, 0, setup.checkpoint->counters().bytes);
   return engine;
@@ -198,8 +201,11 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   std::int64_t num_unknown_fields = 0;
   JobSetup setup = set_up_job(session, job, options);
 
-  const comm::RingOptions ring{.slot_bytes = slot_payload_bytes(setup.config, job.model.compute),
-                               .num_slots = ring_slots(std::max(setup.layout.attention_ranks.size(), setup.layout.expert_ranks.size()))};
+  comm::NodeSegments exchanges(session, exchange_bytes(job, setup.config, setup.roles));
+  const bool one_node = exchanges.segments().size() == static_cast<std::size_t>(session.num_ranks());
+  const comm::RingOptions ring = ring_options(setup.config, job.model.compute,
+                                              std::max(setup.layout.attention_ranks.size(), setup.layout.expert_ranks.size()),
+                                              one_node ? Rows::in_place : Rows::travel);
   comm::Window window(session, ring, who_writes(setup.layout, session.num_ranks()));
   comm::RingTransport transport(window);
   comm::ControlBoard board(session, window);
@@ -221,10 +227,12 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   };
   comm::SharedMemory weights(session, has_attention(setup.roles)
                                           ? model::AttentionStack::weight_bytes(setup.config, job.model.compute) : 0);
+  // Only messages through shared memory order what ranks store in each other's exchange.
+  const auto exchanges_in_use = window.fast_path() == comm::FastPath::on ? exchanges.segments() : std::map<RankId, std::span<std::byte>>();
   std::unique_ptr<RankEngine> engine;
   clock.mark(Phase::idle);
   together(session, [&] {
-    engine = make_engine(job, setup, transport, clock, weights, claim_lines(setup, board, num_unknown_fields), sink, heartbeat);
+    engine = make_engine(job, setup, transport, clock, weights, exchanges_in_use, claim_lines(setup, board, num_unknown_fields), sink, heartbeat);
   });
   weights.publish();
   // Only now, when nothing but the run itself can fail: a job that could not start leaves no results behind.
@@ -245,6 +253,7 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   heartbeat.wait_for_all(transport, clock);
   for (std::size_t i = 0; i < num_phases; ++i) mine.phases[i] = clock.total(static_cast<Phase>(i));
   const JobOutcome outcome = wind_up(session, setup, resolved, options, mine, start_utc);
+  exchanges.close();
   weights.close();
   window.close();
   setup.communicators.free();

@@ -10,6 +10,12 @@
 //     hidden state [num_rows, hidden_size] in the compute type, each row once
 //   fin (attention -> expert): empty; nothing follows from this source
 //
+// Where both ranks reach the attention rank's RowExchange, blocks name rows and carry none; the message orders who may
+// touch the row:
+//
+//   dispatch in place                        expert outputs in place
+//     RowPair[num_pairs]                       OutputTag[num_rows]
+//
 // A RowTag is opaque to the expert rank, which gives it back with the outputs: no state of a request
 // ever lives on an expert rank.
 
@@ -23,7 +29,13 @@
 
 namespace moebius::ranks {
 
-enum class BlockKind : std::uint16_t { dispatch = 1, expert_outputs = 2, fin = 3 };
+enum class BlockKind : std::uint16_t {
+  dispatch = 1,
+  expert_outputs = 2,
+  fin = 3,
+  dispatch_in_place = 4,
+  expert_outputs_in_place = 5,
+};
 
 using RowTag = std::uint32_t;  ///< row of the attention rank's TokenStates
 
@@ -38,6 +50,12 @@ struct ExpertPair {
 struct OutputTag {
   RowTag row;
   std::uint32_t k_idx;
+};
+
+/// One (row, physical expert) pair whose hidden state stands in the RowExchange.
+struct RowPair {
+  OutputTag tag;
+  std::int32_t place;  ///< PlaceId of the physical expert on the destination
 };
 
 /// Byte positions of the parts of a block.
@@ -86,6 +104,12 @@ T load_at(std::span<const std::byte> bytes, std::size_t offset, std::size_t i) {
 inline void prefetch_for_write(const void* row, std::size_t bytes) {
   constexpr std::size_t line_bytes = 64;
   for (std::size_t at = 0; at < bytes; at += line_bytes) __builtin_prefetch(static_cast<const std::byte*>(row) + at, 1);
+}
+
+/// The same for one that is soon read, out of another core's cache.
+inline void prefetch_for_read(const void* row, std::size_t bytes) {
+  constexpr std::size_t line_bytes = 64;
+  for (std::size_t at = 0; at < bytes; at += line_bytes) __builtin_prefetch(static_cast<const std::byte*>(row) + at, 0);
 }
 
 template <class T>

@@ -95,8 +95,10 @@ bool Workload::wants_claim() const {
   // More prompts than the token budget can take at once need no further claims.
   if (static_cast<int>(prompts_.size()) >= limits_.max_tokens_in_flight) return false;
   std::int64_t uncut = 0, waiting = 0;
-  for (const Sequence* sequence : prompts_) uncut += sequence->num_tokens() - sequence->num_cut;
-  if (uncut >= limits_.max_tokens_in_flight) return false;
+  for (const Sequence* sequence : prompts_) {  // asked each turn: ends at the first ones as a rule
+    uncut += sequence->num_tokens() - sequence->num_cut;
+    if (uncut >= limits_.max_tokens_in_flight) return false;
+  }
   std::size_t num_without_room = 0;
   for (const Tree* tree : pending_trees_) {
     if (tree->prefix_version < 0) ++num_without_room;

@@ -98,8 +98,36 @@ TEST(TokenStatesTest, random_use_never_gives_a_row_twice) {
 }
 
 TEST(TokenStatesTest, counts_its_bytes) {
-  // residual 5, outputs 3 x 5, weights 3 floats; ids 3, free list 1 ints; 1 flag.
-  EXPECT_EQ(TokenStates(small_config(), ComputeType::fp32, 10).bytes(), 10U * (23 * 4 + 4 * 4 + 1));
+  // residual 5, outputs 3 x 5, weights 3 floats; input 5 numbers; ids 3, free list 1 ints; 1 flag.
+  EXPECT_EQ(TokenStates(small_config(), ComputeType::fp32, 10).bytes(), 10U * (23 * 4 + 5 * 4 + 4 * 4 + 1));
+  EXPECT_EQ(TokenStates(small_config(), ComputeType::bf16, 10).bytes(), 10U * (23 * 4 + 5 * 2 + 4 * 4 + 1));
+}
+
+TEST(TokenStatesTest, shares_its_exchange_with_whoever_looks_at_the_same_memory) {
+  const ModelConfig config = small_config();
+  for (const ComputeType compute : {ComputeType::fp32, ComputeType::bf16}) {
+    const std::size_t bytes = RowExchange::bytes(config, compute, 4), input_bytes = 5 * element_bytes(compute);
+    EXPECT_EQ(bytes, 4 * (3 * 5 * sizeof(float) + input_bytes));
+    std::vector<std::byte> memory(bytes);
+    TokenStates states(config, compute, 4, memory);
+    const RowExchange experts(config, compute, 4, memory.data());
+    std::set<const void*> places;
+    for (std::int32_t row = 0; row < 4; ++row) {
+      EXPECT_EQ(experts.input(row), states.expert_input(row));
+      EXPECT_GE(experts.input(row), memory.data());
+      EXPECT_LE(experts.input(row) + input_bytes, memory.data() + bytes);
+      places.insert(experts.input(row));
+      for (int k_idx = 0; k_idx < 3; ++k_idx) {
+        EXPECT_EQ(experts.output(row, k_idx), states.expert_output(row, k_idx));
+        places.insert(experts.output(row, k_idx));
+      }
+    }
+    EXPECT_EQ(places.size(), 16U);
+    EXPECT_THROW((void)experts.input(4), ContractError);
+    EXPECT_THROW((void)experts.output(-1, 0), ContractError);
+    EXPECT_THROW((void)experts.output(0, 3), ContractError);
+    EXPECT_THROW(TokenStates(config, compute, 4, std::span(memory).first(bytes - 1)), ContractError);
+  }
 }
 
 }  // namespace

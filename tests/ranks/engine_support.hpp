@@ -64,13 +64,14 @@ inline void add_counters(const RankEngine& engine, EngineRun& run) {
   if (engine.experts() != nullptr) run.rows_computed += engine.experts()->counters().rows_computed;
 }
 
-/// Runs the requests on `num_ranks` engines; fails the test when the job does not end.
+/// Rows in place: as on one node; else as if each rank were a node of its own. Runs the requests on `num_ranks` engines; fails the test when the job does not end.
 inline EngineRun run_engines(const TestModel& model, const Job& job, int num_ranks, const std::vector<Request>& requests,
-                             std::uint64_t seed, int num_slots = 2) {
+                             std::uint64_t seed, int num_slots = 2, Rows way = Rows::in_place) {
   const policy::RankLayout layout =
       policy::decide_layout(num_ranks, job.layout.mode, job.layout.attention_ranks, job.layout.expert_ranks);
   const auto is_in = [](const std::vector<RankId>& ranks, RankId rank) { return std::ranges::find(ranks, rank) != ranks.end(); };
-  const comm::RingOptions ring{.slot_bytes = slot_payload_bytes(model.config, job.model.compute), .num_slots = num_slots};
+  const comm::RingOptions ring{.slot_bytes = ring_options(model.config, job.model.compute, 1, Rows::in_place).slot_bytes,
+                               .num_slots = num_slots};
   comm::LoopbackNetwork network(num_ranks, ring, [&](RankId from, RankId to) {
     return (is_in(layout.attention_ranks, from) && is_in(layout.expert_ranks, to)) ||
            (is_in(layout.expert_ranks, from) && is_in(layout.attention_ranks, to));
@@ -91,6 +92,14 @@ inline EngineRun run_engines(const TestModel& model, const Job& job, int num_ran
     run.lines.push_back(rows.front().input_line);
     for (Row& row : rows) run.rows[{row.input_line, row.choice_idx}] = std::move(row);
   };
+  std::vector<std::unique_ptr<std::byte[]>> memory;
+  std::map<RankId, std::span<std::byte>> exchanges;
+  for (int rank = 0; way == Rows::in_place && rank < num_ranks; ++rank) {
+    const bool attention = is_in(layout.attention_ranks, RankId(rank));
+    const std::size_t bytes = exchange_bytes(job, model.config, attention ? Roles::attention : Roles::expert);
+    memory.push_back(std::make_unique_for_overwrite<std::byte[]>(bytes));
+    exchanges[RankId(rank)] = {memory.back().get(), bytes};
+  }
   std::vector<std::unique_ptr<PhaseClock>> clocks;
   std::vector<std::unique_ptr<RankEngine>> engines;
   for (int rank = 0; rank < num_ranks; ++rank) {
@@ -109,7 +118,8 @@ inline EngineRun run_engines(const TestModel& model, const Job& job, int num_ran
                           .expert_ranks = layout.expert_ranks,
                           .transport = network.endpoint(id),
                           .claim = claim,
-                          .sink = sink},
+                          .sink = sink,
+                          .exchanges = exchanges},
         *clocks.back(), [](const LoopStatus&) {}));
   }
   std::mt19937_64 random(seed);

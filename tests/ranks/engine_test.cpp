@@ -86,9 +86,12 @@ TEST_P(EngineInvariance, BitsDoNotDependOnLayoutLimitsSchedulerOrInterleaving) {
     job.schedule.scheduler = c.scheduler;
     job.limits = {.max_tokens_in_flight = c.budget, .segment_tokens = 1 + c.budget / 4, .micro_batch_tokens = 16, .expert_rows = 5};
     ++seed;
-    const EngineRun run = run_engines(test_model(), job, c.num_ranks, requests, seed, 1 + static_cast<int>(seed % 3));
-    EXPECT_EQ(to_hex(run.digest()), to_hex(alone.digest())) << c.num_ranks << " ranks, seed " << seed;
-    expect_conserved(run);
+    for (const Rows rows : {Rows::travel, Rows::in_place}) {
+      const EngineRun run = run_engines(test_model(), job, c.num_ranks, requests, seed, 1 + static_cast<int>(seed % 3), rows);
+      EXPECT_EQ(to_hex(run.digest()), to_hex(alone.digest()))
+          << c.num_ranks << " ranks, seed " << seed << (rows == Rows::travel ? ", rows travel" : ", rows in place");
+      expect_conserved(run);
+    }
   }
 }
 

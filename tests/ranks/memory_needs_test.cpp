@@ -62,6 +62,11 @@ TEST(MemoryNeeds, ArePrivateWhereRanksDoNotShareAndHugeLimitsStayHuge) {
   const auto needs = memory_needs(job, config, layout, *place_experts(config, layout), comm::FastPath::off, [](RankId) { return 0; });
   ASSERT_EQ(needs.size(), 2U);
   EXPECT_TRUE(needs[1].shared.empty());
+  // Only rows that travel are stored: none on one node that shares, else those of the other rank.
+  const auto sharing = memory_needs(job, config, layout, *place_experts(config, layout), comm::FastPath::on, [](RankId) { return 0; });
+  EXPECT_EQ(bytes_of(sharing[1].own, "expert queues"), 0);
+  const std::int64_t row_bytes = config.hidden_size * 4;
+  EXPECT_EQ(bytes_of(needs[1].own, "expert queues"), row_bytes * resolve_limits(job, config).max_tokens_in_flight);
   EXPECT_GT(bytes_of(needs[1].own, "attention weights"), 0);
   EXPECT_GE(bytes_of(needs[1].own, "KV cache"), std::int64_t{1} << 60);
   EXPECT_THROW(check_memory(needs, std::vector<policy::NodeMemory>{{std::int64_t{1} << 50, "a machine"}}), Failure);

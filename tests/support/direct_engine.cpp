@@ -108,16 +108,14 @@ DirectRun DirectEngine::step(std::span<const Piece> pieces) {
 void DirectEngine::layer(LayerId layer, const model::MicroBatch& batch) {
   attention_.attend(layer, batch, states_, kv_);
   if (!config_.is_moe(layer)) return attention_.dense_mlp(layer, batch.rows, states_);
-  experts(layer, batch.rows, attention_.route(layer, batch.rows, states_));
+  attention_.route(layer, batch.rows, states_);
+  experts(layer, batch.rows);
   attention_.add_shared_experts(layer, batch.rows, states_);
   attention_.combine(layer, batch.rows, states_);
 }
 
-void DirectEngine::experts(LayerId layer, std::span<const std::int32_t> rows, std::span<const std::byte> inputs) {
-  const auto hidden = static_cast<std::size_t>(config_.hidden_size);
-  const std::size_t row_bytes = hidden * element_bytes(options_.compute);
+void DirectEngine::experts(LayerId layer, std::span<const std::int32_t> rows) {
   const auto k = static_cast<std::size_t>(config_.experts_per_token), max_rows = static_cast<std::size_t>(options_.expert_rows);
-  MOEBIUS_EXPECT(inputs.size() == rows.size() * row_bytes);
   std::vector<std::vector<std::int32_t>> queues(static_cast<std::size_t>(config_.num_experts));  // [expert] i * k + k_idx
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const std::int32_t* ids = states_.topk_ids(rows[i]);
@@ -136,7 +134,7 @@ void DirectEngine::experts(LayerId layer, std::span<const std::int32_t> rows, st
       to.clear();
       for (const std::int32_t entry : call) {
         const auto pair = static_cast<std::size_t>(entry);
-        from.push_back(inputs.data() + pair / k * row_bytes);
+        from.push_back(states_.expert_input(rows[pair / k]));
         to.push_back(states_.expert_output(rows[pair / k], static_cast<int>(pair % k)));
       }
       experts_.forward(layer, PlaceId(expert), from, to);  // every expert is hosted, in order: a place is an expert id

@@ -69,7 +69,7 @@ class DirectEngine {
 
  private:
   void layer(LayerId layer, const model::MicroBatch& batch);
-  void experts(LayerId layer, std::span<const std::int32_t> rows, std::span<const std::byte> inputs);
+  void experts(LayerId layer, std::span<const std::int32_t> rows);
   [[nodiscard]] std::vector<float> residuals(std::span<const std::int32_t> rows) const;
   void shuffle(std::vector<std::int32_t>& ids);
 
