@@ -13,5 +13,5 @@ rm -f build.log
 cmake --build --preset release --target moebius
 
 . ./jobs/mpi_env.sh
-# --force-new: a second quickstart starts over instead of refusing to touch the first one's results.
+# --force-new: a second quickstart computes again instead of saying that it is all there.
 mpirun --oversubscribe -n "$ranks" build/moebius run "$job" --force-new

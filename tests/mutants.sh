@@ -20,7 +20,7 @@ everybody_speaks       | src/ranks/agreement.cpp       | s/speaker == session.ra
 wrong_exit_code        | src/ranks/agreement.cpp       | s/static_cast<ExitCode>(worst), /ExitCode::internal_error, / | ^bad_input$
 bad_row_is_done        | src/base/names.cpp            | s/"bad_utf8"/"fine"/ | ^bad_input$
 strict_is_ignored      | src/app/run_command.cpp       | s/ExitCode::rows_failed/ExitCode::done/ | ^bad_input$
-overwrites_results     | src/io/output_directory.cpp   | s/on_existing == OnExisting::refuse/false/ | ^bad_input$
+overwrites_results     | src/io/output_folder.cpp      | s/if (texts.empty()) return;/return;/ | ^bad_input$
 checksum_is_ignored    | src/io/results_verify.cpp     | s/file_checksum(directory_ \/ name) != /file_checksum(directory_ \/ name) == / | ^bad_input$
 sampling_sees_rank     | src/ranks/scorer.cpp          | s/next_position = sequence.first_position/next_position = (getenv("OMPI_COMM_WORLD_RANK")[0] \& 1) + sequence.first_position/ | ^invariance_fp32$
 batch_in_norm          | src/model/attention_stack.cpp | s/static_cast<float>(config_.rms_norm_eps), num_rows,$/static_cast<float>(config_.rms_norm_eps) * (1.0F + 0.1F * static_cast<float>(rows.size())), num_rows,/ | ^invariance_fp32$

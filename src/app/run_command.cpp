@@ -24,10 +24,31 @@ struct RunArguments {
   bool strict = false;
 };
 
+/// Tokens a second; 0 where nothing was computed.
+double rate_of(const ranks::JobOutcome& outcome) {
+  return outcome.loop_s > 0 ? static_cast<double>(outcome.tokens_fed) / outcome.loop_s : 0.0;
+}
+
+/// One line of JSON on stdout, for scripts.
+void print_json(const ranks::JobOutcome& outcome) {
+  fmt::print("{{\"requests\":{},\"rows\":{},\"rows_failed\":{},\"rows_before\":{},\"restart_count\":{},\"tokens_fed\":{},\"tokens_out\":{},"
+             "\"root_tokens\":{},\"root_tokens_reused\":{},\"kv_blocks_evicted\":{},\"load_bytes\":{},\"load_s\":{:.3f},\"loop_s\":{:.3f},"
+             "\"tokens_per_s\":{:.1f},\"conserved\":{},\"imbalance\":{:.3f},\"overhead_share\":{:.4f},\"peak_rss_bytes\":{},"
+             "\"digest\":\"{}\"}}\n",
+             outcome.requests, outcome.rows, outcome.rows_failed, outcome.rows_before, outcome.restart_count, outcome.tokens_fed,
+             outcome.tokens_out, outcome.root_tokens, outcome.root_tokens_reused, outcome.kv_blocks_evicted, outcome.load_bytes,
+             outcome.load_s, outcome.loop_s, rate_of(outcome), outcome.conserved, outcome.imbalance, outcome.overhead_share,
+             outcome.peak_rss_bytes, to_hex(outcome.digest));
+}
+
 /// The finished job for people (stderr) and for scripts (one line of JSON on stdout).
 void report(const ResolvedJob& resolved, const ranks::JobOutcome& outcome) {
   const std::string& path = resolved.job.output.path;
-  const double rate = static_cast<double>(outcome.tokens_fed) / outcome.loop_s;
+  if (outcome.end == ranks::JobEnd::was_done) {
+    fmt::print(stderr, "{} is finished: all {} rows were committed by an earlier run, digest {}; nothing to do (--force-new computes them again)\n",
+               path, outcome.rows, to_hex(outcome.digest));
+    return print_json(outcome);
+  }
   fmt::print(stderr, "\n{}\n{}", describe(summarise_results(path)), describe_first_rows(path, 5));
   fmt::print(stderr, "results: {0}/results.h5   (look at them: moebius show {0}, or h5dump -A)\n", path);
   if (outcome.unknown_fields > 0) fmt::print(stderr, "{} unknown fields of requests were ignored\n", outcome.unknown_fields);
@@ -39,22 +60,15 @@ void report(const ResolvedJob& resolved, const ranks::JobOutcome& outcome) {
   const double load_rate = static_cast<double>(outcome.load_bytes) / std::max(outcome.load_s, 1e-9);
   fmt::print(stderr, "{:.3f} GB of weights read and packed in {:.2f} s: {:.2f} GB/s\n", static_cast<double>(outcome.load_bytes) * 1e-9,
              outcome.load_s, load_rate * 1e-9);
-  fmt::print(stderr, "{} tokens computed in {:.2f} s: {:.0f} tokens/s; digest {}\n{}", outcome.tokens_fed, outcome.loop_s, rate,
+  fmt::print(stderr, "{} tokens computed in {:.2f} s: {:.0f} tokens/s; digest {}\n{}", outcome.tokens_fed, outcome.loop_s, rate_of(outcome),
              to_hex(outcome.digest), outcome.memory);
-  fmt::print("{{\"requests\":{},\"rows\":{},\"rows_failed\":{},\"tokens_fed\":{},\"tokens_out\":{},"
-             "\"root_tokens\":{},\"root_tokens_reused\":{},\"kv_blocks_evicted\":{},\"load_bytes\":{},\"load_s\":{:.3f},\"loop_s\":{:.3f},"
-             "\"tokens_per_s\":{:.1f},\"conserved\":{},\"imbalance\":{:.3f},\"overhead_share\":{:.4f},\"peak_rss_bytes\":{},"
-             "\"digest\":\"{}\"}}\n",
-             outcome.requests, outcome.rows, outcome.rows_failed, outcome.tokens_fed, outcome.tokens_out,
-             outcome.root_tokens, outcome.root_tokens_reused, outcome.kv_blocks_evicted, outcome.load_bytes,
-             outcome.load_s, outcome.loop_s, rate,
-             outcome.conserved, outcome.imbalance, outcome.overhead_share, outcome.peak_rss_bytes, to_hex(outcome.digest));
+  print_json(outcome);
 }
 
 ExitCode run(comm::Session& session, const RunArguments& arguments) {
   const ResolvedJob resolved = read_job_together(session, arguments.job_file, arguments.overrides);
   const ranks::RunOptions options{
-      .on_existing = arguments.force_new ? io::OnExisting::replace : io::OnExisting::refuse,
+      .on_existing = arguments.force_new ? io::OnExisting::replace : io::OnExisting::resume,
       .build_facts = build_facts(session),
       .shuffle_seed = std::nullopt,
       .max_requests = 0};
@@ -79,12 +93,13 @@ void add_run_command(CLI::App& app, int& exit_code) {
   command->add_option("job", arguments->job_file, "Job file (TOML)")->required();
   command->add_option("--set", arguments->overrides, "Override a key: --set section.key=value (repeatable)")
       ->allow_extra_args(false);
-  command->add_flag("--force-new", arguments->force_new, "Replace results that are already in output.path");
+  command->add_flag("--force-new", arguments->force_new, "Delete results that are already in output.path instead of going on with them");
   command->add_flag("--strict", arguments->strict, "Exit code 3 when a row failed");
   command->footer("Examples:\n"
                   "  mpirun -n 4 moebius run inputs/score.toml\n"
                   "  srun moebius run job.toml --set model.compute=bf16 --set layout.attention_ranks=8\n"
-                  "  moebius run inputs/generate.toml --force-new");
+                  "  moebius run inputs/generate.toml --force-new\n"
+                  "A job that was stopped goes on when it is run again, with any number of ranks.");
   command->callback([arguments, &exit_code] {
     exit_code = run_mpi_program([&](comm::Session& session) { return run(session, *arguments); });
   });

@@ -38,6 +38,7 @@ BlockIndex read_block_index(const std::filesystem::path& directory) {
   if (!journal.damaged_lines.empty())
     not_whole(directory, fmt::format("line {} of the journal is damaged", journal.damaged_lines.front()));
   BlockIndex index;
+  index.run = journal.run();
   for (JournalRecord& record : journal.blocks()) {
     const RowsFile file(directory / record.file);
     if (file.num_rows() != record.num_rows || file.num_tokens() != record.num_tokens)

@@ -26,6 +26,7 @@ struct RowPlace {
 
 struct BlockIndex {
   std::vector<IndexedBlock> blocks;
+  std::int64_t run = 0;         ///< the newest that has begun in the folder
   std::vector<RowPlace> order;  ///< sorted by (input_line, choice_idx); rows of one block in their own order
 };
 

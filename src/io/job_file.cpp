@@ -298,10 +298,16 @@ std::string to_toml(const ResolvedJob& job) {
 
 std::uint64_t fingerprint(const ResolvedJob& job) {
   std::string text;
-  for (const auto& key : job_key_table()) {
-    if (key.effect == Effect::results) text += fmt::format("{} = {}\n", key.name, value_as_toml(key, job.job));
-  }
+  for (const auto& [name, value] : result_keys(job)) text += fmt::format("{} = {}\n", name, value);
   return xxh3_64(text);
+}
+
+std::vector<std::pair<std::string, std::string>> result_keys(const ResolvedJob& job) {
+  std::vector<std::pair<std::string, std::string>> keys;
+  for (const auto& key : job_key_table()) {
+    if (key.effect == Effect::results) keys.emplace_back(key.name, value_as_toml(key, job.job));
+  }
+  return keys;
 }
 
 std::span<const KeyDoc> job_keys() {

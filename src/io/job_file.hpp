@@ -31,6 +31,8 @@ std::string to_toml(const ResolvedJob& job);
 /// Over the keys of which another value gives other results (compute type, seed, capacity), without
 /// paths: the caller adds the content of model and input. Layout, schedule and limits do not count.
 std::uint64_t fingerprint(const ResolvedJob& job);
+/// Names and values of those keys.
+std::vector<std::pair<std::string, std::string>> result_keys(const ResolvedJob& job);
 
 /// One line of `moebius show --keys`.
 struct KeyDoc {

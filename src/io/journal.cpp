@@ -92,39 +92,93 @@ off_t end_of_last_line(int fd, off_t size, const std::filesystem::path& path) {
   return 0;
 }
 
-}  // namespace
+constexpr const char* kind_names[] = {"block", "master", "withdrawn"};  // [RecordKind]
+constexpr const char* start_name = "start";
 
-std::string to_line(const JournalRecord& record) {
-  const Json json = {{"v", 1},
-                     {"kind", record.kind == RecordKind::block ? "block" : "master"},
-                     {"file", record.file},
-                     {"rank", record.rank.value},
-                     {"sequence", record.sequence},
-                     {"num_rows", record.num_rows},
-                     {"num_tokens", record.num_tokens},
-                     {"num_failed", record.num_failed},
-                     {"xxh3", to_hex(record.checksum)},
-                     {"digest", to_hex(record.digest)},
-                     {"job", record.job_fingerprint},
-                     {"utc", record.utc}};
+std::string with_checksum(const Json& json) {
   const std::string text = json.dump();
   return to_hex(xxh3_64(text)) + ' ' + text;
 }
 
-bool parse_line(std::string_view line, JournalRecord& record) {
+/// Checks the checksum and the version of a line; `read` takes the object and says whether it is what it wants.
+template <class Read>
+bool parse_with(std::string_view line, Read read) {
   if (line.size() <= checksum_digits || line[checksum_digits] != ' ') return false;
   const std::string_view text = line.substr(checksum_digits + 1);
   if (parse_hex(line.substr(0, checksum_digits)) != xxh3_64(text)) return false;
   try {
     const Json json = Json::parse(text);
+    return json.at("v").get<int>() == 1 && read(json);
+  } catch (const Json::exception&) {
+    return false;
+  }
+}
+
+/// Puts a whole line where it belongs.
+void take_line(std::string_view line, std::int64_t number, JournalContents& contents) {
+  StartRecord start;
+  JournalRecord record;
+  if (parse_line(line, start)) {
+    contents.starts.push_back(std::move(start));
+  } else if (!parse_line(line, record)) {
+    contents.damaged_lines.push_back(number);
+  } else if (record.run == contents.run()) {
+    contents.records.push_back(std::move(record));
+  } else {
+    ++contents.num_late;
+  }
+}
+
+}  // namespace
+
+std::string fingerprint(const JobFacts& facts) {
+  std::string text;
+  for (const auto& [name, value] : facts) text += fmt::format("{} {}{}={}\n", name.size(), value.size(), name, value);
+  return to_hex(xxh3_64(text));
+}
+
+std::string to_line(const JournalRecord& record) {
+  return with_checksum({{"v", 1},
+                        {"kind", kind_names[static_cast<std::size_t>(record.kind)]},
+                        {"run", record.run},
+                        {"file", record.file},
+                        {"rank", record.rank.value},
+                        {"sequence", record.sequence},
+                        {"num_rows", record.num_rows},
+                        {"num_tokens", record.num_tokens},
+                        {"num_failed", record.num_failed},
+                        {"xxh3", to_hex(record.checksum)},
+                        {"digest", to_hex(record.digest)},
+                        {"job", record.job_fingerprint},
+                        {"utc", record.utc}});
+}
+
+std::string to_line(const StartRecord& record) {
+  Json facts = Json::array();
+  for (const auto& [name, value] : record.facts) facts.push_back(Json::array({name, value}));
+  return with_checksum({{"v", 1},
+                        {"kind", start_name},
+                        {"run", record.run},
+                        {"job", fingerprint(record.facts)},
+                        {"facts", facts},
+                        {"host", record.host},
+                        {"pid", record.pid},
+                        {"slurm_job", record.slurm_job},
+                        {"num_ranks", record.num_ranks},
+                        {"utc", record.utc}});
+}
+
+bool parse_line(std::string_view line, JournalRecord& record) {
+  return parse_with(line, [&](const Json& json) {
     const auto digest = json.at("digest").get<std::string>();
-    if (digest.size() != 2 * checksum_digits || json.at("v").get<int>() != 1) return false;
+    if (digest.size() != 2 * checksum_digits) return false;
     const auto high = parse_hex(std::string_view(digest).substr(0, checksum_digits));
     const auto low = parse_hex(std::string_view(digest).substr(checksum_digits));
     const auto checksum = parse_hex(json.at("xxh3").get<std::string>());
-    const auto kind = json.at("kind").get<std::string>();
-    if (!high || !low || !checksum || (kind != "block" && kind != "master")) return false;
-    record = {.kind = kind == "block" ? RecordKind::block : RecordKind::master,
+    const auto kind = std::ranges::find(kind_names, json.at("kind").get<std::string>());
+    if (!high || !low || !checksum || kind == std::end(kind_names)) return false;
+    record = {.kind = static_cast<RecordKind>(kind - std::begin(kind_names)),
+              .run = json.at("run").get<std::int64_t>(),
               .file = json.at("file").get<std::string>(),
               .rank = RankId(json.at("rank").get<int>()),
               .sequence = json.at("sequence").get<std::int64_t>(),
@@ -136,9 +190,21 @@ bool parse_line(std::string_view line, JournalRecord& record) {
               .job_fingerprint = json.at("job").get<std::string>(),
               .utc = json.at("utc").get<std::string>()};
     return true;
-  } catch (const Json::exception&) {
-    return false;
-  }
+  });
+}
+
+bool parse_line(std::string_view line, StartRecord& record) {
+  return parse_with(line, [&](const Json& json) {
+    if (json.at("kind").get<std::string>() != start_name) return false;
+    record = {.run = json.at("run").get<std::int64_t>(),
+              .facts = json.at("facts").get<JobFacts>(),
+              .host = json.at("host").get<std::string>(),
+              .pid = json.at("pid").get<std::int64_t>(),
+              .slurm_job = json.at("slurm_job").get<std::string>(),
+              .num_ranks = json.at("num_ranks").get<int>(),
+              .utc = json.at("utc").get<std::string>()};
+    return json.at("job").get<std::string>() == fingerprint(record.facts);
+  });
 }
 
 std::filesystem::path journal_path(const std::filesystem::path& directory) { return directory / "journal"; }
@@ -150,8 +216,8 @@ Journal::Journal(const std::filesystem::path& directory) : path_(journal_path(di
   sync_directory(directory);
 }
 
-void Journal::append(const JournalRecord& record) {
-  std::string line = to_line(record) + '\n';
+void Journal::append_line(std::string line) {
+  line += '\n';
   MOEBIUS_EXPECT(std::count(line.begin(), line.end(), '\n') == 1);
   const JournalLock lock(file_.get(), path_);
   struct stat about {};
@@ -180,8 +246,11 @@ const JournalRecord* JournalContents::master() const {
 
 std::vector<JournalRecord> JournalContents::blocks() const {
   std::vector<JournalRecord> blocks;
-  std::copy_if(records.begin(), records.end(), std::back_inserter(blocks),
-               [](const JournalRecord& record) { return record.kind == RecordKind::block; });
+  for (const JournalRecord& record : records) {
+    if (record.kind == RecordKind::block) blocks.push_back(record);
+    // Of those before it only: rows computed again may make a file of the same bytes and name.
+    if (record.kind == RecordKind::withdrawn) std::erase_if(blocks, [&](const auto& block) { return block.file == record.file; });
+  }
   return blocks;
 }
 
@@ -201,9 +270,7 @@ JournalContents read_journal(const std::filesystem::path& directory) {
       contents.torn_bytes = static_cast<std::int64_t>(rest.size());
       break;
     }
-    JournalRecord record;
-    if (parse_line(rest.substr(0, length), record)) contents.records.push_back(std::move(record));
-    else contents.damaged_lines.push_back(line);
+    take_line(rest.substr(0, length), line, contents);
     rest.remove_prefix(length + 1);
   }
   return contents;

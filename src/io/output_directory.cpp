@@ -64,6 +64,11 @@ std::vector<fs::path> our_files(const fs::path& directory) {
   return files;
 }
 
+bool has_no_record(const fs::path& directory) {
+  const JournalContents journal = read_journal(directory);
+  return journal.starts.empty() && journal.records.empty() && journal.damaged_lines.empty();
+}
+
 void make_directories(const fs::path& directory) {
   // Walked from the top, so that the message names the part that is in the way.
   fs::path part;
@@ -73,15 +78,17 @@ void make_directories(const fs::path& directory) {
     const fs::file_status status = fs::status(part, error);
     if (fs::exists(status) && !fs::is_directory(status))
       refuse(directory, fmt::format("{} is a file, not a folder", part.native()), "choose another output.path");
-    if (!fs::exists(status) && !fs::create_directory(part, error) && error)
+    if (fs::exists(status)) continue;
+    if (!fs::create_directory(part, error) && error)
       refuse(directory, fmt::format("cannot make the folder {}: {}", part.native(), error.message()),
              "choose a place that you may write to");
+    sync_directory(part.parent_path());
   }
 }
 
 /// A file with a few bytes, synced: finds missing permissions, read-only and full file systems.
 void try_to_write(const fs::path& directory) {
-  const fs::path probe = blocks_path(directory) / "r0-0.h5.tmp";
+  const fs::path probe = blocks_path(directory) / temporary_block_name({.rank = RankId(0), .sequence = 0}, 0);
   const int fd = ::open(probe.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (fd < 0) refuse(directory, std::strerror(errno), "choose a place that you may write to");
   const FileDescriptor file(fd);
@@ -100,8 +107,8 @@ std::string block_name(const BlockName& block, std::uint64_t checksum) {
   return fmt::format("r{}-{}-{}.h5", block.rank.value, block.sequence, to_hex(checksum).substr(0, name_hash_digits));
 }
 
-std::string temporary_block_name(const BlockName& block) {
-  return fmt::format("r{}-{}{}", block.rank.value, block.sequence, temporary_suffix);
+std::string temporary_block_name(const BlockName& block, std::int64_t run) {
+  return fmt::format("r{}-{}-{}{}", block.rank.value, block.sequence, run, temporary_suffix);
 }
 
 std::optional<BlockName> parse_block_name(std::string_view name) {
@@ -114,22 +121,33 @@ std::optional<BlockName> parse_block_name(std::string_view name) {
 
 bool is_temporary_name(std::string_view name) {
   BlockName block;
-  return take_rank_and_sequence(name, block) && name == temporary_suffix;
+  std::int64_t run = 0;
+  return take_rank_and_sequence(name, block) && take(name, "-") && take_number(name, run) && name == temporary_suffix;
 }
 
-void prepare_output_directory(const fs::path& directory, OnExisting on_existing) {
+void make_output_directory(const fs::path& directory) {
   if (directory.empty()) refuse(directory, "it is empty", "set output.path in the job file");
   try {
     make_directories(directory);
+    try_to_write(directory);
+    sync_directory(directory);
+  } catch (const fs::filesystem_error& error) {
+    refuse(directory, error.what(), "check its permissions, or choose another output.path");
+  }
+}
+
+void prepare_output_directory(const fs::path& directory, OnExisting on_existing) {
+  make_output_directory(directory);
+  try {
     const std::vector<fs::path> files = our_files(directory);
     for (const fs::path& file : files) {
-      const bool leftover = file.extension() == ".tmp";  // of a run that ended before it committed this file
-      if (!leftover && on_existing == OnExisting::refuse)
+      // Of a run that ended before it committed the file, or before its very first record.
+      const bool leftover = file.extension() == ".tmp" || (file == journal_path(directory) && has_no_record(directory));
+      if (!leftover && on_existing == OnExisting::resume)
         refuse(directory, fmt::format("it already holds results: {}", file.filename().native()),
                "choose another output.path, or pass --force-new to delete those results");
     }
     for (const fs::path& file : files) fs::remove(file);
-    try_to_write(directory);
     sync_directory(directory);
   } catch (const fs::filesystem_error& error) {
     refuse(directory, error.what(), "check its permissions, or choose another output.path");

@@ -14,13 +14,15 @@
 namespace moebius::io {
 
 enum class OnExisting : std::uint8_t {
-  refuse,   ///< a folder that holds results is an error
+  resume,   ///< go on with a run that was stopped; results without a journal are an error
   replace,  ///< delete what a run wrote there (--force-new), and nothing else
 };
 
-/// Makes the folder ready for a new run and makes sure that it can be written.
-/// Failure(bad_usage) where it holds results (refuse), cannot be made or cannot be written;
-/// Failure(does_not_fit) where the disk is full.
+/// Makes the folder and blocks/ in it, with parents, and makes sure that it can be written.
+/// Failure(bad_usage) where it cannot be made or cannot be written; Failure(does_not_fit) where the disk is full.
+void make_output_directory(const std::filesystem::path& directory);
+
+/// Makes the folder ready for the first run in it. Failure(bad_usage) where it holds results (resume), or as above.
 void prepare_output_directory(const std::filesystem::path& directory, OnExisting on_existing);
 
 std::filesystem::path blocks_path(const std::filesystem::path& directory);
@@ -34,8 +36,9 @@ struct BlockName {
   std::int64_t sequence = 0;
 };
 std::string block_name(const BlockName& block, std::uint64_t checksum);
-/// The name while the block is being written: "r2-17.h5.tmp".
-std::string temporary_block_name(const BlockName& block);
+/// The name while the block is being written by a run of this number: "r2-17-0.h5.tmp". A rank of a dead run
+/// that does not know it yet writes beside one of the next run, not into the same file.
+std::string temporary_block_name(const BlockName& block, std::int64_t run);
 /// Nothing where this is not the name of a finished block.
 std::optional<BlockName> parse_block_name(std::string_view name);
 bool is_temporary_name(std::string_view name);

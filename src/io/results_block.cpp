@@ -36,11 +36,13 @@ void write_columns(hid_t file, const RowColumns& columns) {
 
 }  // namespace
 
-BlockWriter::BlockWriter(std::filesystem::path directory, RankId rank, int rows_per_block, std::string job_fingerprint)
+BlockWriter::BlockWriter(std::filesystem::path directory, RankId rank, int rows_per_block, std::string job_fingerprint,
+                         std::int64_t run)
     : directory_(std::move(directory)),
       rank_(rank),
       rows_per_block_(static_cast<std::size_t>(rows_per_block)),
       job_fingerprint_(std::move(job_fingerprint)),
+      run_(run),
       journal_(directory_),
       sequence_(next_sequence(directory_, rank)) {
   MOEBIUS_EXPECT(rows_per_block > 0 && rank.valid());
@@ -64,7 +66,7 @@ void BlockWriter::commit_block() {
                                     [](const Row& a, const Row& b) { return key(a) == key(b); }) == pending_.end());
   const RowColumns columns = to_columns(pending_);
   const BlockName name{rank_, sequence_};
-  const std::filesystem::path temporary = blocks_path(directory_) / temporary_block_name(name);
+  const std::filesystem::path temporary = blocks_path(directory_) / temporary_block_name(name, run_);
   write_block_file(temporary, columns);
 
   JournalRecord record = record_of(columns);
@@ -96,6 +98,7 @@ void BlockWriter::write_block_file(const std::filesystem::path& name, const RowC
 
 JournalRecord BlockWriter::record_of(const RowColumns& columns) const {
   JournalRecord record;
+  record.run = run_;
   record.rank = rank_;
   record.sequence = sequence_;
   record.num_rows = static_cast<std::int64_t>(columns.num_rows());

@@ -21,9 +21,10 @@ struct RowColumns;
 
 class BlockWriter {
  public:
-  /// `directory` has been through prepare_output_directory. Sequence numbers go on after those of blocks
-  /// of the same rank that are already there.
-  BlockWriter(std::filesystem::path directory, RankId rank, int rows_per_block, std::string job_fingerprint);
+  /// `directory` has been made ready and run number `run` has begun in it. Sequence numbers go on after
+  /// those of blocks of the same rank that are already there.
+  BlockWriter(std::filesystem::path directory, RankId rank, int rows_per_block, std::string job_fingerprint,
+              std::int64_t run = 0);
 
   /// All rows of one input line, at least one. Writes a block when the next line would not fit any more
   /// or the block is full; only a line with more rows than rows_per_block makes a longer block.
@@ -48,6 +49,7 @@ class BlockWriter {
   RankId rank_;
   std::size_t rows_per_block_;
   std::string job_fingerprint_;
+  std::int64_t run_;
   Journal journal_;
   std::int64_t sequence_ = 0;
   std::vector<Row> pending_;

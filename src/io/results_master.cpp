@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/results_master.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <functional>
 #include <optional>
 
 #include "base/check.hpp"
+#include "base/failure.hpp"
 #include "io/block_index.hpp"
 #include "io/durable_file.hpp"
 #include "io/output_directory.hpp"
@@ -139,8 +142,13 @@ MasterSummary summarize(const BlockIndex& index, const MasterLayout& layout) {
 
 }  // namespace
 
-MasterSummary write_master(const std::filesystem::path& directory, const RunRecord& record) {
+MasterSummary write_master(const std::filesystem::path& directory, const RunRecord& record, const std::string& job_fingerprint,
+                           std::int64_t run) {
   const BlockIndex index = read_block_index(directory);
+  if (index.run != run)
+    throw Failure{ExitCode::bad_usage, fmt::format("cannot finish the results in {} (another job has taken the folder over) let that job "
+                                                   "end, or choose another output.path",
+                                                   directory.native())};
   const MasterLayout layout(index);
   const MasterSummary summary = summarize(index, layout);
   const std::filesystem::path name = master_path(directory), temporary = master_path(directory).concat(".tmp");
@@ -152,6 +160,7 @@ MasterSummary write_master(const std::filesystem::path& directory, const RunReco
   const std::uint64_t checksum = file_checksum(temporary);
   commit_file(temporary, name);
   Journal(directory).append({.kind = RecordKind::master,
+                             .run = run,
                              .file = name.filename().native(),
                              .rank = RankId(0),
                              .sequence = 0,
@@ -160,7 +169,7 @@ MasterSummary write_master(const std::filesystem::path& directory, const RunReco
                              .num_failed = summary.num_failed,
                              .checksum = checksum,
                              .digest = summary.digest,
-                             .job_fingerprint = index.blocks.empty() ? "" : index.blocks[0].record.job_fingerprint,
+                             .job_fingerprint = job_fingerprint,
                              .utc = utc_now()});
   return summary;
 }

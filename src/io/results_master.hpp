@@ -63,7 +63,7 @@ struct PlacementChange {
 struct RunRecord {
   std::vector<std::pair<std::string, std::string>> texts;  ///< attribute name, value
   std::uint64_t seed = 0;
-  std::int64_t restart_count = 0;
+  std::int64_t restart_count = 0;  ///< how often the job was resumed
   std::int64_t num_rows_expected = 0;
   std::string start_utc, end_utc;  ///< as utc_now() writes them
   std::vector<RankTiming> timing;
@@ -80,7 +80,9 @@ struct MasterSummary {
 };
 
 /// Writes (replaces) results.h5 over the committed blocks of `directory` and notes it in the journal.
-/// Failure where the blocks are not whole (block_index.hpp) or the file cannot be written.
-MasterSummary write_master(const std::filesystem::path& directory, const RunRecord& record);
+/// `job_fingerprint` as the blocks have it. Failure where the blocks are not whole (block_index.hpp), the file cannot be
+/// written, or another run has begun in the folder.
+MasterSummary write_master(const std::filesystem::path& directory, const RunRecord& record, const std::string& job_fingerprint = {},
+                           std::int64_t run = 0);
 
 }  // namespace moebius::io

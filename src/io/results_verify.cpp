@@ -85,6 +85,9 @@ class Verification {
     if (journal_.torn_bytes > 0)
       report_.notes.push_back(
           fmt::format("journal: the last {} bytes are a record that was never committed", journal_.torn_bytes));
+    if (journal_.num_late > 0)
+      report_.notes.push_back(fmt::format("journal: {} records of a run that had already been replaced by the next one do not count", journal_.num_late));
+    if (journal_.starts.size() > 1) report_.notes.push_back(fmt::format("journal: the job was resumed {} times", journal_.starts.size() - 1));
   }
 
   void check_recorded_block(const JournalRecord& record) {

@@ -12,6 +12,7 @@
 #include "io/input_file.hpp"
 #include "io/model_files.hpp"
 #include "ranks/agreement.hpp"
+#include "ranks/job_facts.hpp"
 #include "ranks/memory_needs.hpp"
 
 namespace moebius::ranks {
@@ -54,7 +55,7 @@ void share_lines(comm::Communicator& attention, Lines& lines) {
   std::vector<std::byte> bytes(view.begin(), view.end());
   attention.broadcast(bytes);
   lines.resize(bytes.size() / sizeof(io::RequestFile::Line));
-  std::memcpy(lines.data(), bytes.data(), bytes.size());
+  if (!bytes.empty()) std::memcpy(lines.data(), bytes.data(), bytes.size());
 }
 
 /// Lines that begin alike go together where ranks can make use of it.
@@ -84,10 +85,22 @@ void load_tokenizer(JobSetup& setup, const comm::Session& session, const std::fi
   setup.tokenizer = std::make_unique<model::Tokenizer>(io::read_tokenizer(model_dir));
 }
 
+/// Rank 0 alone: what an earlier run left in the result folder, and the lines that are to be run.
+void look_at_output(JobSetup& setup, int num_ranks, const ResolvedJob& resolved, const RunOptions& options) {
+  io::FolderRequest request{.directory = resolved.job.output.path,
+                            .on_existing = options.on_existing,
+                            .facts = job_facts(resolved, *setup.checkpoint, *setup.requests, options),
+                            .num_ranks = num_ranks};
+  for (const auto& line : setup.lines) request.lines.push_back(line.line);
+  setup.output = std::make_unique<io::OutputFolder>(request);
+  std::erase_if(setup.lines, [&](const auto& line) { return setup.output->committed().contains(line.line); });
+}
+
 }  // namespace
 
-JobSetup set_up_job(comm::Session& session, const Job& job, const RunOptions& options) {
+JobSetup set_up_job(comm::Session& session, const ResolvedJob& resolved, const RunOptions& options) {
   JobSetup setup;
+  const Job& job = resolved.job;
   const std::filesystem::path model_dir = job.model.path;
   // Rank 0 looks at everything first: what is wrong for all is said once.
   together(session, [&] {
@@ -110,6 +123,12 @@ JobSetup set_up_job(comm::Session& session, const Job& job, const RunOptions& op
     setup.chat_template = std::make_unique<model::ChatTemplate>(io::read_chat_template(model_dir));
     if (session.rank() != RankId(0)) setup.requests = io::RequestFile::open(job.input.path);
   });
+  together(session, [&] {
+    if (session.rank() == RankId(0)) look_at_output(setup, session.num_ranks(), resolved, options);
+  });
+  const bool finished = setup.output != nullptr && setup.output->state() == io::FolderState::finished;
+  setup.finished = session.agree_max(finished ? 1 : 0) != 0;
+  if (setup.finished) return setup;
   setup.communicators = session.split(setup.roles);
   if (has_attention(setup.roles)) {
     share_lines(*setup.communicators.attention, setup.lines);

@@ -10,6 +10,7 @@
 
 #include "base/job.hpp"
 #include "comm/session.hpp"
+#include "io/output_folder.hpp"
 #include "io/request_file.hpp"
 #include "io/safetensors.hpp"
 #include "model/chat_template.hpp"
@@ -34,11 +35,14 @@ struct JobSetup {
   std::uint64_t tokenizer_hash = 0;                  ///< rank 0 only
   std::optional<io::RequestFile> requests;           ///< attention roles only
   std::vector<io::RequestFile::Line> lines;          ///< of the requests to run; attention roles only
+  std::unique_ptr<io::OutputFolder> output;          ///< rank 0 only
+  bool finished = false;                             ///< an earlier run left nothing to do: the rest here is not set
   std::unique_ptr<policy::ClaimPlan> claims;         ///< attention roles only
   std::unique_ptr<policy::ExpertPlacement> placement;
 };
 
-/// Collective; throws AgreedFailure. Reads only, writes nothing. The communicators are the caller's to free.
-JobSetup set_up_job(comm::Session& session, const Job& job, const RunOptions& options);
+/// Collective; throws AgreedFailure. Writes nothing, but into the folder of an earlier run that is resumed. The
+/// communicators are the caller's to free.
+JobSetup set_up_job(comm::Session& session, const ResolvedJob& resolved, const RunOptions& options);
 
 }  // namespace moebius::ranks

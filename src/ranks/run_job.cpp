@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <optional>
@@ -99,8 +100,9 @@ std::string explain_memory(const std::vector<RankReport>& reports) {
   return text;
 }
 
-JobOutcome conclude(const std::vector<RankReport>& reports, const io::MasterSummary& master) {
-  JobOutcome outcome{.rows = master.num_rows, .rows_failed = master.num_failed, .digest = master.digest};
+JobOutcome conclude(const std::vector<RankReport>& reports, const io::MasterSummary& master, const io::OutputFolder& output) {
+  JobOutcome outcome{.restart_count = output.run(), .rows_before = output.num_rows_committed(), .rows = master.num_rows,
+                     .rows_failed = master.num_failed, .digest = master.digest};
   std::int64_t sent = 0, received_by_experts = 0, computed = 0, returned = 0, arrived = 0, emitted = 0, busiest = 0, num_experts_ranks = 0;
   for (const RankReport& report : reports) {
     outcome.requests += report.work.requests;
@@ -125,16 +127,19 @@ JobOutcome conclude(const std::vector<RankReport>& reports, const io::MasterSumm
     busiest = std::max(busiest, report.experts.rows_computed);
     num_experts_ranks += report.role != to_string(Roles::attention);
   }
-  outcome.conserved = sent == received_by_experts && sent == computed && sent == returned && sent == arrived && emitted == master.num_rows;
+  outcome.conserved = sent == received_by_experts && sent == computed && sent == returned && sent == arrived &&
+                      outcome.rows_before + emitted == master.num_rows;
   outcome.memory = explain_memory(reports);
   if (computed > 0) outcome.imbalance = static_cast<double>(busiest * num_experts_ranks) / static_cast<double>(computed);
   return outcome;
 }
 
 io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, const RunOptions& options,
-                          const std::vector<RankReport>& reports, const std::string& start_utc) {
-  io::RunRecord record{.texts = options.build_facts, .seed = resolved.job.run.seed, .restart_count = 0, .start_utc = start_utc,
+                          const std::vector<RankReport>& reports) {
+  io::RunRecord record{.texts = options.build_facts, .seed = resolved.job.run.seed, .restart_count = setup.output->run(),
+                       .num_rows_expected = setup.output->num_rows_committed(), .start_utc = setup.output->start_utc(),
                        .end_utc = io::utc_now()};
+  for (const RankReport& report : reports) record.num_rows_expected += report.work.rows;
   std::string library_versions;
   for (const auto& [name, value] : options.build_facts) {
     if (name.ends_with("_version") || name == "mpi_library") library_versions += fmt::format("{} {}; ", name, value);
@@ -178,28 +183,71 @@ std::unique_ptr<RankEngine> make_engine(const Job& job, JobSetup& setup, comm::T
 
 /// Collective, after the asynchronous path is over: rank 0 hears from everybody and writes the master file.
 JobOutcome wind_up(comm::Session& session, const JobSetup& setup, const ResolvedJob& resolved, const RunOptions& options,
-                   const RankReport& mine, const std::string& start_utc) {
+                   const RankReport& mine) {
   const auto gathered = session.gather_to_root(to_bytes(mine));
   JobOutcome outcome;
   together(session, [&] {
     if (session.rank() != RankId(0)) return;
     std::vector<RankReport> reports;
     for (const auto& bytes : gathered) reports.push_back(report_from_bytes(bytes));
-    io::RunRecord record = make_record(setup, resolved, options, reports, start_utc);
-    for (const RankReport& report : reports) record.num_rows_expected += report.work.rows;
-    outcome = conclude(reports, io::write_master(resolved.job.output.path, record));
+    const io::RunRecord record = make_record(setup, resolved, options, reports);
+    const auto master = io::write_master(resolved.job.output.path, record, setup.output->fingerprint(), setup.output->run());
+    outcome = conclude(reports, master, *setup.output);
+    setup.output->release();
   });
   return outcome;
+}
+
+/// Of results that an earlier run has finished.
+JobOutcome finished_outcome(const JobSetup& setup, const Job& job) {
+  JobOutcome outcome{.end = JobEnd::was_done};
+  if (setup.output == nullptr) return outcome;
+  outcome.restart_count = setup.output->run();
+  for (const io::JournalRecord& block : io::read_journal(job.output.path).blocks()) {
+    outcome.rows += block.num_rows;
+    outcome.rows_failed += block.num_failed;
+    outcome.digest += block.digest;
+  }
+  outcome.rows_before = outcome.rows;
+  outcome.conserved = true;
+  return outcome;
+}
+
+/// Collective: the folder is made ready, and every rank that commits rows knows the number of the run.
+std::unique_ptr<io::BlockWriter> begin_output(comm::Session& session, const JobSetup& setup, const Job& job) {
+  int run = 0;
+  std::string fingerprint;
+  together(session, [&] {
+    if (setup.output == nullptr) return;
+    run = static_cast<int>(setup.output->begin());
+    fingerprint = setup.output->fingerprint();
+    for (const std::string& note : setup.output->notes()) fmt::print(stderr, "resume: {}\n", note);
+    if (setup.output->state() == io::FolderState::unfinished) {
+      fmt::print(stderr, "resume: {} rows of {} are committed; {} requests are left (restart {})\n", setup.output->num_rows_committed(),
+                 job.output.path, setup.lines.size(), run);
+    }
+  });
+  run = session.agree_max(run);
+  std::vector<std::byte> bytes(fingerprint.size());
+  std::memcpy(bytes.data(), fingerprint.data(), fingerprint.size());
+  session.broadcast(bytes);
+  fingerprint.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  std::unique_ptr<io::BlockWriter> writer;
+  together(session, [&] {
+    if (!has_attention(setup.roles)) return;
+    writer = std::make_unique<io::BlockWriter>(job.output.path, session.rank(), job.run.rows_per_block, fingerprint, run);
+  });
+  return writer;
 }
 
 }  // namespace
 
 JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const RunOptions& options) {
   const Job& job = resolved.job;
-  const std::string start_utc = io::utc_now();
   PhaseClock clock;
   std::int64_t num_unknown_fields = 0;
-  JobSetup setup = set_up_job(session, job, options);
+  JobSetup setup = set_up_job(session, resolved, options);
+  if (setup.finished) return finished_outcome(setup, job);
 
   comm::NodeSegments exchanges(session, exchange_bytes(job, setup.config, setup.roles));
   const bool one_node = exchanges.segments().size() == static_cast<std::size_t>(session.num_ranks());
@@ -236,13 +284,7 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   });
   weights.publish();
   // Only now, when nothing but the run itself can fail: a job that could not start leaves no results behind.
-  together(session, [&] {
-    if (session.rank() == RankId(0)) io::prepare_output_directory(job.output.path, options.on_existing);
-  });
-  together(session, [&] {
-    if (!has_attention(setup.roles)) return;
-    writer = std::make_unique<io::BlockWriter>(job.output.path, session.rank(), job.run.rows_per_block, to_hex(io::fingerprint(resolved)));
-  });
+  writer = begin_output(session, setup, job);
 
   clock.mark(Phase::idle);
   const double loop_start_s = now_s();
@@ -252,7 +294,7 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   RankReport mine = make_report(session, *engine, setup.roles, num_unknown_fields, now_s() - loop_start_s);
   heartbeat.wait_for_all(transport, clock);
   for (std::size_t i = 0; i < num_phases; ++i) mine.phases[i] = clock.total(static_cast<Phase>(i));
-  const JobOutcome outcome = wind_up(session, setup, resolved, options, mine, start_utc);
+  const JobOutcome outcome = wind_up(session, setup, resolved, options, mine);
   exchanges.close();
   weights.close();
   window.close();

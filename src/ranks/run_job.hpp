@@ -4,6 +4,7 @@
 //
 // Set-up (collective, any failure ends all ranks with one message) -> event loop (no collective, no
 // two-sided message) -> wind-up (collective): rank 0 writes the master file over everybody's blocks.
+// Where the result folder holds an unfinished run of the same job, its committed rows are kept and the others run.
 
 #include <cstdint>
 #include <optional>
@@ -19,14 +20,23 @@
 namespace moebius::ranks {
 
 struct RunOptions {
-  io::OnExisting on_existing = io::OnExisting::refuse;
+  io::OnExisting on_existing = io::OnExisting::resume;
   std::vector<std::pair<std::string, std::string>> build_facts;  ///< attributes of the results: version, commit, ...
   std::optional<std::uint64_t> shuffle_seed;  ///< claim in a random order instead of longest first
   std::int64_t max_requests = 0;              ///< a random sample of the requests; 0: all
 };
 
+/// How a job ended. Known to all ranks.
+enum class JobEnd : std::uint8_t {
+  done,
+  was_done,  ///< an earlier run had left nothing to do
+};
+
 /// What rank 0 knows at the end; other ranks get zeros.
 struct JobOutcome {
+  JobEnd end = JobEnd::done;
+  std::int64_t restart_count = 0;   ///< how often the job was resumed
+  std::int64_t rows_before = 0;     ///< committed by earlier runs
   std::int64_t requests = 0, rows = 0, rows_failed = 0;
   std::int64_t tokens_fed = 0, tokens_out = 0;  ///< positions computed; tokens scored or generated
   std::int64_t root_tokens = 0, root_tokens_reused = 0;  ///< of contexts, prompts and windows: all; from the prefix cache

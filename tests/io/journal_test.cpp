@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "tests/io/results_support.hpp"
 
@@ -44,6 +45,50 @@ TEST_F(JournalTest, RecordsComeBackInOrder) {
   EXPECT_EQ(*contents.master(), master);
   EXPECT_TRUE(contents.damaged_lines.empty());
   EXPECT_EQ(contents.torn_bytes, 0);
+}
+
+StartRecord sample_start(std::int64_t run) {
+  return {.run = run, .facts = {{"model.compute", "\"bf16\""}, {"a \n", ""}}, .host = "n1", .pid = 9, .slurm_job = "77", .num_ranks = 4, .utc = "now"};
+}
+
+JournalRecord of_run(std::int64_t run, RecordKind kind, std::int64_t sequence) {
+  JournalRecord record = sample(0, sequence);
+  record.run = run;
+  record.kind = kind;
+  return record;
+}
+
+TEST_F(JournalTest, RecordsOfARunBehindTheNextStartDoNotCount) {
+  Journal journal(folder_);
+  journal.append(sample_start(0));
+  journal.append(of_run(0, RecordKind::block, 0));
+  journal.append(sample_start(1));
+  journal.append(of_run(0, RecordKind::block, 1));
+  journal.append(of_run(1, RecordKind::block, 2));
+  journal.append(of_run(0, RecordKind::master, 0));
+  const JournalContents contents = read_journal(folder_);
+  EXPECT_EQ(contents.starts, (std::vector<StartRecord>{sample_start(0), sample_start(1)}));
+  EXPECT_EQ(contents.blocks(), (std::vector<JournalRecord>{of_run(0, RecordKind::block, 0), of_run(1, RecordKind::block, 2)}));
+  EXPECT_EQ(contents.num_late, 2);
+  EXPECT_EQ(contents.master(), nullptr);
+  EXPECT_EQ(contents.run(), 1);
+  EXPECT_TRUE(contents.damaged_lines.empty());
+}
+
+TEST_F(JournalTest, AWithdrawnBlockDoesNotCountUntilItIsCommittedAgain) {
+  Journal journal(folder_);
+  journal.append(of_run(0, RecordKind::block, 0));
+  journal.append(of_run(0, RecordKind::block, 1));
+  journal.append(of_run(0, RecordKind::withdrawn, 0));
+  EXPECT_EQ(read_journal(folder_).blocks(), std::vector<JournalRecord>{of_run(0, RecordKind::block, 1)});
+  journal.append(of_run(0, RecordKind::block, 0));
+  EXPECT_EQ(read_journal(folder_).blocks().size(), 2U);
+}
+
+TEST(JobFactsTest, TheFingerprintTellsNamesAndValuesApart) {
+  const std::set<std::string> different = {fingerprint({}), fingerprint({{"a", "b"}}), fingerprint({{"ab", ""}}), fingerprint({{"", "ab"}}),
+                                           fingerprint({{"a", "b=1"}}), fingerprint({{"a", "b"}, {"c", "d"}}), fingerprint({{"a", "bcd"}})};
+  EXPECT_EQ(different.size(), 7U);
 }
 
 TEST_F(JournalTest, AnyChangedByteOfALineIsSeen) {

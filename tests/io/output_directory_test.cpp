@@ -9,7 +9,7 @@ namespace {
 using OutputDirectoryTest = FolderTest;
 namespace fs = std::filesystem;
 
-std::string refusal(const fs::path& directory, OnExisting on_existing = OnExisting::refuse) {
+std::string refusal(const fs::path& directory, OnExisting on_existing = OnExisting::resume) {
   return failure_of([&] { prepare_output_directory(directory, on_existing); }, ExitCode::bad_usage);
 }
 
@@ -17,10 +17,10 @@ bool has(const std::string& text, const std::string& part) { return text.find(pa
 
 TEST_F(OutputDirectoryTest, MakesTheFolderWithItsParents) {
   const fs::path directory = folder_ / "a/b/c";
-  prepare_output_directory(directory, OnExisting::refuse);
+  prepare_output_directory(directory, OnExisting::resume);
   EXPECT_TRUE(fs::is_directory(blocks_path(directory)));
   EXPECT_TRUE(fs::is_empty(blocks_path(directory)));
-  prepare_output_directory(directory, OnExisting::refuse);  // still holds no results
+  prepare_output_directory(directory, OnExisting::resume);  // still holds no results
 }
 
 TEST_F(OutputDirectoryTest, RefusesAFolderWithResultsAndSaysWhatToDo) {
@@ -39,7 +39,7 @@ TEST_F(OutputDirectoryTest, ReplaceRemovesOursAndNothingElse) {
   write_master(filled.directory, sample_record(1));
   set_content(filled.directory / "notes.txt", "mine");
   set_content(filled.directory / "blocks/own.h5", "mine");
-  set_content(filled.directory / "blocks/r0-9.h5.tmp", "left over");
+  set_content(filled.directory / "blocks/r0-9-0.h5.tmp", "left over");
   set_content(filled.directory / "results.h5.tmp", "left over");
   prepare_output_directory(filled.directory, OnExisting::replace);
   EXPECT_EQ(block_files(filled.directory), std::vector<fs::path>{filled.directory / "blocks/own.h5"});
@@ -70,9 +70,9 @@ TEST(BlockNames, ComeBackAndOthersDoNot) {
   for (const char* other : {"", "r", "r1", "r1-2.h5", "r1-2-5f1c09a.h5", "r1-2-5f1c09ab.h5x", "r-1-2-5f1c09ab.h5",
                             "r1-2-5f1c09aB.h5", "r1--2-5f1c09ab.h5", "r99999999999-2-5f1c09ab.h5", "x1-2-5f1c09ab.h5"})
     EXPECT_FALSE(parse_block_name(other)) << other;
-  EXPECT_TRUE(is_temporary_name(temporary_block_name({.rank = RankId(3), .sequence = 0})));
+  EXPECT_TRUE(is_temporary_name(temporary_block_name({.rank = RankId(3), .sequence = 0}, 2)));
   EXPECT_FALSE(is_temporary_name(name));
-  EXPECT_FALSE(is_temporary_name("r3-0.h5.tmpx"));
+  EXPECT_FALSE(is_temporary_name("r3-0-0.h5.tmpx"));
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ class ResultsBlockTest : public FolderTest {
  protected:
   void SetUp() override {
     FolderTest::SetUp();
-    prepare_output_directory(folder_, OnExisting::refuse);
+    prepare_output_directory(folder_, OnExisting::resume);
   }
   BlockWriter writer(int rows_per_block, int rank = 0) const {
     return BlockWriter(folder_, RankId(rank), rows_per_block, "f00d");
@@ -150,7 +150,7 @@ TEST_F(ResultsBlockTest, RecordsSayWhatIsInTheBlock) {
 TEST_F(ResultsBlockTest, EqualRowsGiveEqualBytes) {
   std::vector<std::filesystem::path> files;
   for (const char* name : {"one", "two"}) {
-    prepare_output_directory(folder_ / name, OnExisting::refuse);
+    prepare_output_directory(folder_ / name, OnExisting::resume);
     BlockWriter blocks(folder_ / name, RankId(0), 100, "f00d");
     RowMaker make(8);
     blocks.add(make.request(1, 20));
@@ -189,7 +189,7 @@ TEST_F(ResultsBlockTest, AFolderThatIsGoneIsAFailureThatNamesIt) {
   BlockWriter blocks = writer(10);
   blocks.add(make.request(1, 1));
   std::filesystem::remove_all(blocks_path(folder_));
-  EXPECT_NE(failure_of([&] { blocks.finish(); }).find("blocks/r0-0.h5.tmp"), std::string::npos);
+  EXPECT_NE(failure_of([&] { blocks.finish(); }).find("blocks/r0-0-0.h5.tmp"), std::string::npos);
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ TEST_F(ResultsMasterTest, RowsOfManyRanksStandInInputOrder) {
 
 TEST_F(ResultsMasterTest, TheDigestDoesNotDependOnRanksOrBlocks) {
   const FilledFolder a = fill_folder(folder_ / "a", {.num_ranks = 1, .rows_per_block = 1000});
-  prepare_output_directory(folder_ / "b", OnExisting::refuse);
+  prepare_output_directory(folder_ / "b", OnExisting::resume);
   for (int rank = 0; rank < 3; ++rank) {
     BlockWriter writer(folder_ / "b", RankId(rank), 5, "f00d");
     for (const Row& row : a.rows)
@@ -135,7 +135,7 @@ TEST_F(ResultsMasterTest, EdgesOfTheShapesWork) {
   for (std::size_t i = 0; i < cases.size(); ++i) {
     SCOPED_TRACE(i);
     const fs::path directory = folder_ / std::to_string(i);
-    prepare_output_directory(directory, OnExisting::refuse);
+    prepare_output_directory(directory, OnExisting::resume);
     BlockWriter writer(directory, RankId(0), 1, "f00d");
     for (const Row& row : cases[i]) writer.add({row});
     writer.finish();

@@ -127,7 +127,7 @@ struct FillOptions {
 
 inline FilledFolder fill_folder(const std::filesystem::path& directory, const FillOptions& options) {
   FilledFolder folder{.directory = directory, .rows = {}, .digest = {}};
-  prepare_output_directory(directory, OnExisting::refuse);
+  prepare_output_directory(directory, OnExisting::resume);
   RowMaker make(options.seed);
   std::vector<BlockWriter> writers;
   for (int rank = 0; rank < options.num_ranks; ++rank)

@@ -157,12 +157,12 @@ TEST_F(ResultsVerifyTest, DamageOfTheJournalIsNamedAndATornTailIsHarmless) {
 TEST_F(ResultsVerifyTest, FilesThatDoNotBelongAreNamedAsNotes) {
   const FilledFolder filled = finished();
   set_content(filled.directory / "blocks/holiday.jpg", "x");
-  set_content(filled.directory / "blocks/r1-99.h5.tmp", "x");
+  set_content(filled.directory / "blocks/r1-99-0.h5.tmp", "x");
   fs::copy_file(block_files(filled.directory).at(0), filled.directory / "blocks/r0-99-00000000.h5");
   const VerifyReport report = verify_results(filled.directory);
   EXPECT_TRUE(report.ok()) << text_of(report.problems);
   EXPECT_TRUE(names(report.notes, "blocks/holiday.jpg: is not ours"));
-  EXPECT_TRUE(names(report.notes, "blocks/r1-99.h5.tmp: was being written"));
+  EXPECT_TRUE(names(report.notes, "blocks/r1-99-0.h5.tmp: was being written"));
   EXPECT_TRUE(names(report.notes, "blocks/r0-99-00000000.h5: was never committed"));
 }
 

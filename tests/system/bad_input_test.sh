@@ -42,7 +42,7 @@ expect_error 4 'tokenizer.json' 3 run "$good" --set model.path="$work/model"
 
 # Results are not overwritten unasked.
 "$MPIRUN" default 2 "$MOEBIUS" run "$good" >/dev/null 2>&1 || fail "the good job failed"
-expect_error 2 'force-new' 2 run "$good"
+expect_error 2 'run.seed was 0 and is 7.*force-new' 2 run "$good" --set run.seed=7
 
 # Rows: one line each, the job ends 0, or 3 under strict.
 {
