@@ -65,6 +65,13 @@ void multiply_strip(const GemmStrip& strip) {
   const auto multiply_aside = [&](int panel, int num_panels, int num_columns) {
     alignas(64) float aside[max_strip_rows * panel_width];
     const std::int64_t width = std::int64_t{num_panels} * panel_width;
+    if (strip.y_rows != nullptr) {
+      // Rows that lie apart may stand in another core's cache: asked for now, they are here when they are written.
+      for (int row = 0; row < strip.num_rows; ++row) {
+        const auto* y = reinterpret_cast<const std::byte*>(strip.y_rows[row] + strip.y_column + panel * panel_width);
+        for (std::int64_t at = 0; at < num_columns * static_cast<std::int64_t>(sizeof(float)); at += 64) __builtin_prefetch(y + at, 1);
+      }
+    }
     multiply_panels<N, P>(strip, w + panel * panel_bytes, num_panels, aside, width);
     for (int row = 0; row < strip.num_rows; ++row) {
       float* y = strip.y_rows != nullptr ? strip.y_rows[row] + strip.y_column : strip.y + row * strip.y_stride;

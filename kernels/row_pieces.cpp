@@ -16,6 +16,10 @@ int piece_values(const KernelTable& kernels, ComputeType type) {
   return type == ComputeType::bf16 ? piece_steps * kernels.bf16_per_float : piece_steps;
 }
 
+void fetch_row(const std::byte* row, int bytes) {
+  for (int at = 0; at < bytes; at += 64) __builtin_prefetch(row + at);
+}
+
 }  // namespace
 
 std::size_t pieces_size(const KernelTable& kernels, ComputeType type, int num_rows, int width) {
@@ -27,6 +31,8 @@ void cut_rows(const KernelTable& kernels, RowsView x, int first_row, int num_row
   const std::int64_t values = piece_values(kernels, x.type);
   Kokkos::parallel_for("rows of x", HostRange(0, num_rows), [=, &kernels](const int row) {
     const std::byte* from = x.row(first_row + row);
+    // Rows that lie apart: another core may have written them, and the processor cannot guess where the next one is.
+    if (x.rows != nullptr && row + 1 < num_rows) fetch_row(x.row(first_row + row + 1), width * static_cast<int>(element_bytes(x.type)));
     for (std::int64_t k = 0; k < width; k += values) {
       const std::int64_t count = std::min<std::int64_t>(values, width - k);
       float* to = pieces + piece_offset(k / values, num_rows, row);
