@@ -27,15 +27,34 @@ struct TokenRange {
   int count;
 };
 
+/// Full or partial blocks up to the last position of some tokens, from the first one that any of them sees.
+struct BlockRange {
+  int first;
+  int count;
+};
+
+BlockRange seen_blocks(const AttentionShape& shape, int first_position, int num_tokens) {
+  const int first_key = shape.window > 0 ? std::max(0, first_position - shape.window + 1) : 0;
+  const int first = first_key / KvLayout::block_tokens;
+  const int end = (first_position + num_tokens + KvLayout::block_tokens - 1) / KvLayout::block_tokens;
+  return {first, end - first};
+}
+
+/// What the task after this one begins with; no blocks where there is none.
+struct NextTask {
+  const std::byte* const* blocks;
+  int num_blocks;
+  int kv_head;
+};
+
 /// Some tokens of a segment for one kv head. The task counts positions and blocks from the first block that
 /// any of its tokens sees, a multiple of 32, so that a window bounds its work and its scratch.
 void run_task(const KernelTable& kernels, const KvLayout& layout, const AttentionShape& shape,
-              const SegmentQueries& segment, int kv_head, TokenRange tokens) {
+              const SegmentQueries& segment, int kv_head, TokenRange tokens, const NextTask& next) {
   thread_local Workspace workspace;
   const int group = shape.num_heads / layout.num_kv_heads;
   const int first_position = segment.first_position + tokens.first;
-  const int first_key = shape.window > 0 ? std::max(0, first_position - shape.window + 1) : 0;
-  const int skipped_blocks = first_key / KvLayout::block_tokens;
+  const int skipped_blocks = seen_blocks(shape, first_position, tokens.count).first;
   const int first_in_task = first_position - skipped_blocks * KvLayout::block_tokens;
   const std::int64_t rows = std::int64_t{tokens.count} * group;
   const std::int64_t q_floats = piece_offset(num_pieces(layout.key_dim), rows, 0);
@@ -53,6 +72,9 @@ void run_task(const KernelTable& kernels, const KvLayout& layout, const Attentio
                  .blocks = segment.blocks + skipped_blocks,
                  .key_offset = static_cast<std::int64_t>(layout.key_offset(kv_head)),
                  .value_offset = static_cast<std::int64_t>(layout.value_offset(kv_head)),
+                 .next_blocks = next.blocks,
+                 .num_next_blocks = next.num_blocks,
+                 .next_key_offset = static_cast<std::int64_t>(layout.key_offset(next.kv_head)),
                  .first_position = first_in_task,
                  .num_tokens = tokens.count,
                  .q = segment.q + tokens.first * segment.q_stride + first_head * layout.key_dim,
@@ -127,14 +149,23 @@ void attention(const KvLayout& layout, const AttentionShape& shape, std::span<co
   MOEBIUS_EXPECT(shape.num_heads % layout.num_kv_heads == 0 && shape.window >= 0);
   const KernelTable& kernels = active_kernels();
   const int step = tokens_per_task(shape.num_heads / layout.num_kv_heads);
-  for (const SegmentQueries& segment : segments) {
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    const SegmentQueries& segment = segments[i];
+    const auto begins_with = [&](const SegmentQueries& of, int first_token, int kv_head) {
+      const BlockRange range = seen_blocks(shape, of.first_position + first_token, std::min(step, of.num_tokens - first_token));
+      return NextTask{of.blocks + range.first, range.count, kv_head};
+    };
     MOEBIUS_EXPECT(segment.first_position >= 0 && segment.num_tokens >= 0);
     const int parts = (segment.num_tokens + step - 1) / step;
     const HostRange tasks(0, parts * layout.num_kv_heads);
     Kokkos::parallel_for("attention", tasks, [=, &kernels, &layout, &shape](const int task) {
-      const int first = task / layout.num_kv_heads * step;
+      const int first = task / layout.num_kv_heads * step, next = task + 1;
+      const NextTask next_task = next < parts * layout.num_kv_heads
+                                     ? begins_with(segment, next / layout.num_kv_heads * step, next % layout.num_kv_heads)
+                                     : i + 1 < segments.size() && segments[i + 1].num_tokens > 0 ? begins_with(segments[i + 1], 0, 0)
+                                                                                               : NextTask{segment.blocks, 0, 0};
       run_task(kernels, layout, shape, segment, task % layout.num_kv_heads,
-               {.first = first, .count = std::min(step, segment.num_tokens - first)});
+               {.first = first, .count = std::min(step, segment.num_tokens - first)}, next_task);
     });
   }
 }

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "kernels/gemm_tile.hpp"
 #include "kernels/kernel_table.hpp"
 #include "kernels/panel_tile.hpp"
 #include "kernels/row_tile.hpp"
@@ -77,11 +78,35 @@ void scale_queries(const AttendTask& task) {
   }
 }
 
+MOEBIUS_INLINE int num_task_blocks(const AttendTask& task) {
+  return (task.first_position + task.num_tokens + block_positions - 1) / block_positions;
+}
+
+/// What a task reads lies in blocks of memory, one `item` after the other: keys of each block, values of each block, keys of
+/// the next task. Where an item begins, from the keys of block `item` on.
+MOEBIUS_INLINE const std::byte* item_at(const AttendTask& task, int item) {
+  const int num_blocks = num_task_blocks(task);
+  if (item < num_blocks) return task.blocks[item] + task.key_offset;
+  const int value_block = item - num_blocks + first_key(task, 0) / block_positions;
+  if (value_block < num_blocks) return task.blocks[value_block] + task.value_offset;
+  const int next = value_block - num_blocks;
+  return next < task.num_next_blocks ? task.next_blocks[next] + task.next_key_offset : task.blocks[num_blocks - 1] + task.key_offset;
+}
+
+/// How many items ahead of their use keys and values are fetched where one tile takes all rows: it is through with a block
+/// before the next could come from memory. 16 KiB, as products with weights do with the eight that they need.
+template <class N, class P>
+int items_ahead(const AttendTask& task) {
+  const std::int64_t block_bytes = num_steps<P>(task.key_dim) * step_bytes;
+  const auto items = static_cast<int>(2 * fetch_distance / block_bytes);
+  return task.num_tokens * task.group <= N::max_rows && items > 1 ? items : 1;
+}
+
 /// Scores of all rows for all positions of a block, also of those that a row does not see: they are not read.
 template <class N, class P>
-void score_block(const AttendTask& task, int block_idx, int num_blocks) {
+void score_block(const AttendTask& task, int block_idx) {
   const int num_rows = task.num_tokens * task.group;
-  const int next = block_idx + 1 < num_blocks ? block_idx + 1 : block_idx;
+  const std::byte* const ahead = item_at(task, block_idx + items_ahead<N, P>(task));
   const std::int64_t all_steps = num_steps<P>(task.key_dim);
   std::int64_t piece = 0;
   for (std::int64_t step = 0; step < all_steps; step += piece_panel_steps<P>, ++piece) {
@@ -98,8 +123,8 @@ void score_block(const AttendTask& task, int block_idx, int num_blocks) {
                                 .c = score_at(task, block_idx, row),
                                 .c_stride = piece_stride,
                                 .start = piece == 0 ? Start::from_zero : Start::carry_on,
-                                .ahead = task.blocks + next,
-                                .ahead_offset = task.key_offset + step * step_bytes,
+                                .ahead = &ahead,
+                                .ahead_offset = step * step_bytes,
                                 .ahead_step = step_bytes});
     });
   }
@@ -161,8 +186,12 @@ void add_whole_blocks(const AttendTask& task, int begin, int end) {
   for (int block = begin; block < end;) {
     const int piece_end = (block / blocks_per_piece + 1) * blocks_per_piece;
     const int num_blocks = (piece_end < end ? piece_end : end) - block;
-    // The blocks of the next piece, or as many of the last ones.
-    const int ahead = block + num_blocks < end - num_blocks ? block + num_blocks : end - num_blocks;
+    // Of several tiles the last one of a piece is followed by the first one of the next piece.
+    const int first_ahead = block + (num_rows <= N::max_rows ? items_ahead<N, P>(task) : num_blocks);
+    const std::byte* ahead[blocks_per_piece];
+    for (int i = 0; i < num_blocks; ++i) {
+      ahead[i] = item_at(task, num_task_blocks(task) - first_key(task, 0) / block_positions + first_ahead + i);
+    }
     for (int panel = 0; panel < num_panels; panel += together) {
       for_row_tiles<N>(num_rows, [&](int row, int count) {
         run_panels<N, P>(count, together,
@@ -175,8 +204,8 @@ void add_whole_blocks(const AttendTask& task, int begin, int end) {
                                   .c = task.values + row * value_width(task) + panel * panel_width,
                                   .c_stride = value_width(task),
                                   .start = Start::carry_on,
-                                  .ahead = task.blocks + ahead,
-                                  .ahead_offset = task.value_offset + panel * steps * step_bytes,
+                                  .ahead = ahead,
+                                  .ahead_offset = panel * steps * step_bytes,
                                   .ahead_step = step_bytes});
       });
     }
@@ -292,10 +321,7 @@ template <class N, class P>
 void attend_panels(const AttendTask& task) {
   scale_queries<N, P>(task);
   const int num_rows = task.num_tokens * task.group;
-  const int num_blocks = (task.first_position + task.num_tokens + block_positions - 1) / block_positions;
-  for (int block = first_key(task, 0) / block_positions; block < num_blocks; ++block) {
-    score_block<N, P>(task, block, num_blocks);
-  }
+  for (int block = first_key(task, 0) / block_positions; block < num_task_blocks(task); ++block) score_block<N, P>(task, block);
   for (int row = 0; row < num_rows; ++row) {
     const int token = row / task.group;
     task.sums[row] = exponentials<N, P>(task, row, first_key(task, token), task.first_position + token + 1);

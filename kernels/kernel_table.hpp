@@ -57,6 +57,9 @@ struct AttendTask {
   const std::byte* const* blocks;  ///< kv blocks of the sequence, this layer; the first one covers position 0
   std::int64_t key_offset;         ///< of this kv head inside a block
   std::int64_t value_offset;
+  const std::byte* const* next_blocks;  ///< the kv blocks that the next task begins with, to be fetched meanwhile
+  int num_next_blocks;
+  std::int64_t next_key_offset;
   int first_position;    ///< of the first token, counted from the first block
   int num_tokens;
   const float* q;        // [num_tokens, group, key_dim], q_stride from token to token

@@ -11,6 +11,7 @@
 
 #include "base/check.hpp"
 #include "base/failure.hpp"
+#include "base/large_pages.hpp"
 
 namespace moebius::model {
 
@@ -64,6 +65,7 @@ KvCache::KvCache(const kernels::KvLayout& layout, int num_layers, std::int64_t n
   try {
     // Not initialised: pages that no sequence reaches are never touched.
     memory_ = decltype(memory_)(Kokkos::view_alloc("kv_cache", Kokkos::WithoutInitializing), bytes());
+    prefer_large_pages({memory_.data(), memory_.size()});
   } catch (const std::exception&) {
     refuse();
   }

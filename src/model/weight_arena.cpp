@@ -10,6 +10,7 @@
 
 #include "base/check.hpp"
 #include "base/failure.hpp"
+#include "base/large_pages.hpp"
 
 namespace moebius::model {
 
@@ -23,8 +24,7 @@ WeightArena WeightArena::owning(std::size_t bytes) {
     throw Failure{ExitCode::does_not_fit, fmt::format("{} bytes for weights cannot be allocated ({}) use more ranks, or a smaller model",
                                                       bytes, std::strerror(errno))};
   }
-  // Products stream through the weights: with small pages the address translation would miss all the time.
-  ::madvise(memory, mapped, MADV_HUGEPAGE);
+  prefer_large_pages({static_cast<std::byte*>(memory), mapped});
   arena.owned_ = {static_cast<std::byte*>(memory), Unmap{mapped}};
   arena.memory_ = {arena.owned_.get(), bytes};
   return arena;

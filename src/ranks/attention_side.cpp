@@ -8,6 +8,13 @@
 
 namespace moebius::ranks {
 
+namespace {
+
+/// Rows of an expert call from which on arithmetic and not the reading of weights sets its time.
+constexpr int compute_bound_rows = 16;
+
+}  // namespace
+
 AttentionSide::AttentionSide(const Parts& parts, StageMap stages, int max_micro_batch_tokens, std::size_t max_payload_bytes)
     : parts_(parts),
       stages_(stages),
@@ -17,6 +24,9 @@ AttentionSide::AttentionSide(const Parts& parts, StageMap stages, int max_micro_
       max_pairs_in_place_(max_payload_bytes / sizeof(RowPair)),
       queues_(static_cast<std::size_t>(parts.config.num_layers) + 1),
       queued_tokens_(queues_.size(), 0),
+      under_way_tokens_(queues_.size(), 0),
+      held_(queues_.size(), 0),
+      enough_tokens_(std::int64_t{compute_bound_rows} * parts.config.num_experts / std::max(parts.config.experts_per_token, 1)),
       segment_of_row_(static_cast<std::size_t>(parts.states.capacity()), -1),
       rows_free_(parts.states.capacity()) {
   MOEBIUS_EXPECT(max_rows_per_block_ > 0 && max_pairs_in_place_ > 0);
@@ -104,6 +114,7 @@ void AttentionSide::enter_queue(std::int32_t idx, double now) {
   self.entered_layer = self.ready_layer;
   self.queued_s = now;
   const auto layer = static_cast<std::size_t>(self.ready_layer);
+  if (layer > 0 && parts_.config.is_moe(LayerId(self.ready_layer - 1))) under_way_tokens_[layer] -= self.num_tokens();
   queues_[layer].push_back(idx);
   queued_tokens_[layer] += self.num_tokens();
   update_table(self.ready_layer);
@@ -111,8 +122,26 @@ void AttentionSide::enter_queue(std::int32_t idx, double now) {
 
 void AttentionSide::update_table(int layer) {
   const auto& queue = queues_[static_cast<std::size_t>(layer)];
-  parts_.table.set({stages_.attention_stage(layer), 0}, queued_tokens_[static_cast<std::size_t>(layer)],
+  std::uint8_t& held = held_[static_cast<std::size_t>(layer)];
+  num_held_ -= held;
+  held = is_held(layer) ? 1 : 0;
+  num_held_ += held;
+  parts_.table.set({stages_.attention_stage(layer), 0}, held != 0 ? 0 : queued_tokens_[static_cast<std::size_t>(layer)],
                    queue.empty() ? 0.0 : segment(queue.front()).queued_s);
+}
+
+bool AttentionSide::is_held(int layer) {
+  const std::int64_t tokens = queued_tokens_[static_cast<std::size_t>(layer)];
+  return tokens > 0 && tokens < enough_tokens_ && under_way_tokens_[static_cast<std::size_t>(layer)] > 0 &&
+         now_ - segment(queues_[static_cast<std::size_t>(layer)].front()).queued_s < patience_s_;
+}
+
+void AttentionSide::show_held(double now, double patience_s) {
+  now_ = now;
+  patience_s_ = patience_s;
+  for (std::size_t layer = 0; num_held_ > 0 && layer < held_.size(); ++layer) {
+    if (held_[layer] != 0) update_table(static_cast<int>(layer));
+  }
 }
 
 void AttentionSide::drain_queue(int layer) {
@@ -163,6 +192,7 @@ void AttentionSide::run_layer(LayerId layer, double now, PhaseClock& clock) {
   parts_.stack.route(layer, batch_rows_, parts_.states);
   for (const std::int32_t idx : batch_segments_) {
     segment(idx).num_outputs_missing = segment(idx).num_tokens() * parts_.config.experts_per_token;
+    under_way_tokens_[layer.idx() + 1] += segment(idx).num_tokens();
   }
   clock.mark(Phase::router, num_rows);
   dispatch(layer);

@@ -52,6 +52,9 @@ class AttentionSide {
 
   /// Claim, admit, and cut segments as far as the token budget allows. True when something changed.
   bool admit(double now, PhaseClock& clock);
+  /// A queue that holds few rows while more are under way to it is held back, so that all pass in one micro-batch: weights
+  /// are then read once for all. To be called in every turn; a queue is held for `patience_s` at most, 0: not at all.
+  void show_held(double now, double patience_s);
   /// Run layer `layer` (num_layers: final norm, LM head) on one micro-batch of its queue.
   void run(int layer, double now, PhaseClock& clock);
   void on_outputs(const comm::MessageHeader& header, std::span<const std::byte> payload, double now);
@@ -70,6 +73,7 @@ class AttentionSide {
   void make_ready(std::int32_t idx, int layer, double now);
   void enter_queue(std::int32_t idx, double now);
   void update_table(int layer);
+  [[nodiscard]] bool is_held(int layer);
   /// One of the outputs that the row waits for in `layer` is here.
   void count_output(OutputTag tag, int layer, double now);
   void drain_queue(int layer);
@@ -95,6 +99,11 @@ class AttentionSide {
   std::vector<std::int32_t> free_segments_;
   std::vector<std::deque<std::int32_t>> queues_;  // [num_layers + 1] segments in order of entry
   std::vector<std::int64_t> queued_tokens_;       // [num_layers + 1]
+  std::vector<std::int64_t> under_way_tokens_;    // [num_layers + 1] at experts, on their way to the queue
+  std::vector<std::uint8_t> held_;                // [num_layers + 1]
+  int num_held_ = 0;
+  std::int64_t enough_tokens_;
+  double now_ = 0, patience_s_ = 0;
   std::vector<std::int32_t> segment_of_row_;      // [TokenStates capacity]
   // The micro-batch that is being run.
   std::vector<std::int32_t> batch_segments_, batch_rows_;

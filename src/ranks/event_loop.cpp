@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ranks/event_loop.hpp"
 
+#include <cstdlib>
 #include <thread>
 
 #include "base/check.hpp"
@@ -58,6 +59,8 @@ EventLoop::Outcome EventLoop::work(double now) {
   }
   if (parts_.attention != nullptr && parts_.attention->admit(now, parts_.clock)) worked = true;
   if (parts_.outbox.pump() > 0) worked = true;
+  static const double factor = std::getenv("HOLD") ? std::atof(std::getenv("HOLD")) : 0.0;
+  if (parts_.attention != nullptr) parts_.attention->show_held(now, parts_.experts != nullptr ? factor * parts_.experts->fixed_call_s() * parts_.experts->max_hosted() : 0.0);
   if (const auto pick = parts_.scheduler.pick(parts_.table, now)) {
     worked = true;
     run_queue(*pick, now);

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/check.hpp"
+#include "base/clock.hpp"
 
 namespace moebius::ranks {
 
@@ -25,6 +26,7 @@ ExpertSide::ExpertSide(const ExpertSideOptions& options, model::ExpertStack& sta
   for (int layer = 0; layer < stack.num_layers(); ++layer) {
     const auto hosted = static_cast<std::size_t>(stack.num_hosted(LayerId(layer)));
     queues_.emplace_back(hosted);
+    max_hosted_ = std::max(max_hosted_, static_cast<int>(hosted));
     load_.emplace_back(hosted, 0);
   }
   // Descending, so that the lowest row is taken first and a small job touches little memory.
@@ -112,7 +114,10 @@ void ExpertSide::run(int layer, PlaceId place, PhaseClock& clock) {
   open_messages();
   clock.mark(Phase::dispatch);
 
+  const double begin_s = now_s();
   stack_.forward(LayerId(layer), place, inputs_, outputs_);
+  const double call_s = now_s() - begin_s;
+  fixed_call_s_ = fixed_call_s_ == 0 ? call_s : std::min(fixed_call_s_ * 1.02, call_s);
   for (const Entry& entry : taken_) release_row(entry.stored_row);
   const auto num_rows = static_cast<std::int64_t>(taken_.size());
   counters_.rows_computed += num_rows;

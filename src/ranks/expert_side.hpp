@@ -57,6 +57,10 @@ class ExpertSide {
     return num_fins_ == options_.num_sources && counters_.rows_computed == counters_.rows_received;
   }
 
+  /// What a call costs however few rows it has: reading the weights. The lower edge of the last calls, in seconds.
+  [[nodiscard]] double fixed_call_s() const { return fixed_call_s_; }
+  /// Hosted experts of a layer, the most of all layers.
+  [[nodiscard]] int max_hosted() const { return max_hosted_; }
   [[nodiscard]] const ExpertCounters& counters() const { return counters_; }
   /// Bytes of the row store.
   [[nodiscard]] std::size_t bytes() const { return static_cast<std::size_t>(options_.max_rows_stored) * row_bytes_; }
@@ -116,6 +120,8 @@ class ExpertSide {
   std::vector<const std::byte*> inputs_;               // of each entry
   std::vector<float*> outputs_;                        // of each entry
   std::vector<Message> messages_;                      // in the order of their entries
+  double fixed_call_s_ = 0;
+  int max_hosted_ = 0;
   int num_fins_ = 0;
   ExpertCounters counters_;
 };
