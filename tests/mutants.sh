@@ -21,6 +21,11 @@ wrong_exit_code        | src/ranks/agreement.cpp       | s/static_cast<ExitCode>
 bad_row_is_done        | src/base/names.cpp            | s/"bad_utf8"/"fine"/ | ^bad_input$
 strict_is_ignored      | src/app/run_command.cpp       | s/ExitCode::rows_failed/ExitCode::done/ | ^bad_input$
 overwrites_results     | src/io/output_folder.cpp      | s/if (texts.empty()) return;/return;/ | ^bad_input$
+resume_runs_all        | src/ranks/job_setup.cpp       | s/return setup.output->committed().contains(line.line);/(void)line; return false;/ | ^resume$
+torn_line_stays        | src/io/journal.cpp            | s/else if (::ftruncate(file_.get(), end) != 0)/else if (false)/ | ^kill$
+late_record_counts     | src/io/journal.cpp            | s/record.run == contents.run()/true/ | ^io_output_folder_test$
+lock_is_ignored        | src/io/output_lock.cpp        | s/return Attempt::held_by_other;/return Attempt::held;/ | ^io_output_lock_test$
+missing_block_counts   | src/io/output_folder.cpp      | s/file_checksum(file) != block.checksum/false/ | ^io_output_folder_test$
 checksum_is_ignored    | src/io/results_verify.cpp     | s/file_checksum(directory_ \/ name) != /file_checksum(directory_ \/ name) == / | ^bad_input$
 sampling_sees_rank     | src/ranks/scorer.cpp          | s/next_position = sequence.first_position/next_position = (getenv("OMPI_COMM_WORLD_RANK")[0] \& 1) + sequence.first_position/ | ^invariance_fp32$
 batch_in_norm          | src/model/attention_stack.cpp | s/static_cast<float>(config_.rms_norm_eps), num_rows,$/static_cast<float>(config_.rms_norm_eps) * (1.0F + 0.1F * static_cast<float>(rows.size())), num_rows,/ | ^invariance_fp32$
@@ -60,7 +65,7 @@ cp -r "$top/CMakeLists.txt" "$top/CMakePresets.json" "$top/cmake" "$top/src" "$t
 cd "$work"
 cmake --preset release >/dev/null
 targets='moebius mpi_calls_test event_loop_test reference_check kernels_test stacks_golden_test io_published_configs_test
-  prefix_index_test prefix_reuse_test claim_order_test io_prompt_prefix_test'
+  prefix_index_test prefix_reuse_test claim_order_test io_prompt_prefix_test io_output_folder_test io_output_lock_test io_faults'
 build() { cmake --build --preset release --target $targets >build.log 2>&1 </dev/null; }
 build || { tail -20 build.log; exit 2; }
 survived=0 run=0

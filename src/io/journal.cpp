@@ -216,6 +216,15 @@ Journal::Journal(const std::filesystem::path& directory) : path_(journal_path(di
   sync_directory(directory);
 }
 
+/// A short write goes on where it ended: the lock keeps others out, and the line counts with its newline only.
+void Journal::write_line(std::string_view line) const {
+  while (!line.empty()) {
+    const ssize_t written = ::write(file_.get(), line.data(), line.size());
+    if (written < 0) os_failed("append to", path_);
+    line.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
 void Journal::append_line(std::string line) {
   line += '\n';
   MOEBIUS_EXPECT(std::count(line.begin(), line.end(), '\n') == 1);
@@ -228,12 +237,7 @@ void Journal::append_line(std::string line) {
     if (!lock.held()) line.insert(line.begin(), '\n');
     else if (::ftruncate(file_.get(), end) != 0) os_failed("cut a torn record off", path_);
   }
-  const ssize_t written = ::write(file_.get(), line.data(), line.size());
-  if (written < 0) os_failed("append to", path_);
-  if (static_cast<std::size_t>(written) != line.size()) {
-    errno = ENOSPC;  // a short write to a regular file means that there was no room for the rest
-    os_failed("append to", path_);
-  }
+  write_line(line);
   sync_file(file_, path_);
 }
 

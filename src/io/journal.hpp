@@ -4,7 +4,7 @@
 // from the moment its record is in the journal, synced; before that it is as if never written.
 // Text, one record a line: 16 hexadecimal digits (xxh3 of the rest of the line), a space, a JSON object.
 //
-// Why nothing is lost or mixed: a record is one write() to a file opened for appending, under an fcntl
+// Why nothing is lost or mixed: a record is written to a file opened for appending, under an fcntl
 // lock that also covers ranks of other nodes on a shared file system; a rank that dies while writing
 // leaves at most one line without its newline, which readers skip and the next writer cuts off.
 // Why nothing is there twice: each run begins with a start record and knows its number; a record that a
@@ -82,6 +82,7 @@ class Journal {
 
  private:
   void append_line(std::string line);
+  void write_line(std::string_view line) const;
   std::filesystem::path path_;
   FileDescriptor file_;
 };
