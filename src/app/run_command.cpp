@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -30,15 +31,15 @@ double rate_of(const ranks::JobOutcome& outcome) {
 }
 
 /// One line of JSON on stdout, for scripts.
-void print_json(const ranks::JobOutcome& outcome) {
+void print_json(const Job& job, const ranks::JobOutcome& outcome) {
   fmt::print("{{\"requests\":{},\"rows\":{},\"rows_failed\":{},\"rows_before\":{},\"restart_count\":{},\"tokens_fed\":{},\"tokens_out\":{},"
              "\"root_tokens\":{},\"root_tokens_reused\":{},\"kv_blocks_evicted\":{},\"load_bytes\":{},\"load_s\":{:.3f},\"loop_s\":{:.3f},"
              "\"tokens_per_s\":{:.1f},\"conserved\":{},\"imbalance\":{:.3f},\"overhead_share\":{:.4f},\"peak_rss_bytes\":{},"
-             "\"digest\":\"{}\"}}\n",
+             "\"emulated_slowdown\":[{}],\"digest\":\"{}\"}}\n",
              outcome.requests, outcome.rows, outcome.rows_failed, outcome.rows_before, outcome.restart_count, outcome.tokens_fed,
              outcome.tokens_out, outcome.root_tokens, outcome.root_tokens_reused, outcome.kv_blocks_evicted, outcome.load_bytes,
              outcome.load_s, outcome.loop_s, rate_of(outcome), outcome.conserved, outcome.imbalance, outcome.overhead_share,
-             outcome.peak_rss_bytes, to_hex(outcome.digest));
+             outcome.peak_rss_bytes, fmt::join(job.placement.emulated_slowdown, ","), to_hex(outcome.digest));
 }
 
 /// The finished job for people (stderr) and for scripts (one line of JSON on stdout).
@@ -47,7 +48,7 @@ void report(const ResolvedJob& resolved, const ranks::JobOutcome& outcome) {
   if (outcome.end == ranks::JobEnd::was_done) {
     fmt::print(stderr, "{} is finished: all {} rows were committed by an earlier run, digest {}; nothing to do (--force-new computes them again)\n",
                path, outcome.rows, to_hex(outcome.digest));
-    return print_json(outcome);
+    return print_json(resolved.job, outcome);
   }
   fmt::print(stderr, "\n{}\n{}", describe(summarise_results(path)), describe_first_rows(path, 5));
   fmt::print(stderr, "results: {0}/results.h5   (look at them: moebius show {0}, or h5dump -A)\n", path);
@@ -62,7 +63,9 @@ void report(const ResolvedJob& resolved, const ranks::JobOutcome& outcome) {
              outcome.load_s, load_rate * 1e-9);
   fmt::print(stderr, "{} tokens computed in {:.2f} s: {:.0f} tokens/s; digest {}\n{}", outcome.tokens_fed, outcome.loop_s, rate_of(outcome),
              to_hex(outcome.digest), outcome.memory);
-  print_json(outcome);
+  const auto& slowdown = resolved.job.placement.emulated_slowdown;
+  if (!slowdown.empty()) fmt::print(stderr, "emulated slowdown of the expert ranks: {} (others 1)\n", fmt::join(slowdown, " "));
+  print_json(resolved.job, outcome);
 }
 
 ExitCode run(comm::Session& session, const RunArguments& arguments) {

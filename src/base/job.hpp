@@ -14,6 +14,15 @@ namespace moebius {
 enum class LayoutMode : std::uint8_t { split, colocated };
 enum class SchedulerKind : std::uint8_t { defrag, mtfs, flfs, mbflfs };
 enum class ProgressKind : std::uint8_t { automatic, bar, json, off };
+/// Which rank has which expert (policy/plan_placement.hpp). `gem` is GEM-style, reconstructed (arXiv 2605.19945).
+enum class PlannerKind : std::uint8_t { linear, round_robin, eplb, eplb_strict, speed_lpt, trace_lpt, gem };
+/// Which copy of an expert serves a row (policy/replica_router.hpp).
+enum class ReplicaRouterKind : std::uint8_t { even, metro, fewest_first, exact };
+/// What happens to (row, expert) pairs above an expert's capacity (policy/capacity.hpp).
+enum class CapacityMethod : std::uint8_t { off, drop, expanded_drop, one_shot, reroute };
+enum class CapacityMetric : std::uint8_t { score, order, reverse, random };
+enum class CapacityScope : std::uint8_t { expert, device };
+enum class CapacityPhase : std::uint8_t { all, prompts, generation };
 
 /// Defaults are those of an empty job file. 0 in a size means: chosen from the model and the ranks.
 struct Job {
@@ -50,6 +59,31 @@ struct Job {
     std::int64_t kv_tokens = 0;       ///< per attention rank; 0 = from the model length and the token budget
     bool prefix_cache = true;         ///< requests that begin alike share the KV of what they share
   } limits;
+  struct Placement {
+    PlannerKind planner = PlannerKind::linear;
+    std::string file;     ///< a placement to load in place of planning; empty: none
+    std::string trace;    ///< results of a run that recorded its routing, for planners that look at loads; empty: none
+    std::string profile;  ///< speed curves of the expert ranks; empty: all alike, time in proportion to rows
+    int trace_steps = 16;              ///< steps of the trace that planners see
+    int nodes = 1;                     ///< eplb: groups of expert ranks that hold the same groups of experts
+    bool record_trace = false;         ///< write rows per (step, layer, expert) into the results
+    std::vector<double> emulated_slowdown;  ///< factor on the time of each expert rank's expert calls; missing ones: 1
+  } placement;
+  struct Replicas {
+    double ratio = 1.0;  ///< physical experts for each logical one
+    ReplicaRouterKind router = ReplicaRouterKind::even;
+    double knee_rows = 16.0;  ///< rows per active expert above which `even` is used whatever the router
+  } replicas;
+  struct Capacity {
+    CapacityMethod method = CapacityMethod::off;
+    double gamma = 1.5;               ///< capacity as a multiple of the mean load of an expert
+    std::vector<double> layer_gamma;  ///< of each layer, in place of gamma; missing ones: gamma
+    CapacityMetric metric = CapacityMetric::score;
+    CapacityScope scope = CapacityScope::expert;
+    CapacityPhase phase = CapacityPhase::all;
+    double min_mean_load = 16.0;      ///< no capacity where an expert has fewer rows in the mean
+    int rounds = 1;                   ///< reroute: how often a dropped pair looks for another expert
+  } capacity;
   struct Run {
     std::uint64_t seed = 0;
     int rows_per_block = 1024;
@@ -62,6 +96,12 @@ struct Job {
 const char* to_string(LayoutMode mode);
 const char* to_string(SchedulerKind kind);
 const char* to_string(ProgressKind kind);
+const char* to_string(PlannerKind kind);
+const char* to_string(ReplicaRouterKind kind);
+const char* to_string(CapacityMethod method);
+const char* to_string(CapacityMetric metric);
+const char* to_string(CapacityScope scope);
+const char* to_string(CapacityPhase phase);
 
 /// One resolved key for `moebius show` and for the output file: "limits.kv_tokens", value as TOML, and
 /// where it came from: "default", "job.toml:12", "command line".

@@ -55,4 +55,59 @@ const char* to_string(ProgressKind kind) {
   return "?";
 }
 
+const char* to_string(PlannerKind kind) {
+  switch (kind) {
+    case PlannerKind::linear: return "linear";
+    case PlannerKind::round_robin: return "round_robin";
+    case PlannerKind::eplb: return "eplb";
+    case PlannerKind::eplb_strict: return "eplb_strict";
+    case PlannerKind::speed_lpt: return "speed_lpt";
+    case PlannerKind::trace_lpt: return "trace_lpt";
+    case PlannerKind::gem: return "gem";
+  }
+  return "?";
+}
+
+const char* to_string(ReplicaRouterKind kind) {
+  switch (kind) {
+    case ReplicaRouterKind::even: return "even";
+    case ReplicaRouterKind::metro: return "metro";
+    case ReplicaRouterKind::fewest_first: return "fewest_first";
+    case ReplicaRouterKind::exact: return "exact";
+  }
+  return "?";
+}
+
+const char* to_string(CapacityMethod method) {
+  switch (method) {
+    case CapacityMethod::off: return "off";
+    case CapacityMethod::drop: return "drop";
+    case CapacityMethod::expanded_drop: return "expanded_drop";
+    case CapacityMethod::one_shot: return "one_shot";
+    case CapacityMethod::reroute: return "reroute";
+  }
+  return "?";
+}
+
+const char* to_string(CapacityMetric metric) {
+  switch (metric) {
+    case CapacityMetric::score: return "score";
+    case CapacityMetric::order: return "order";
+    case CapacityMetric::reverse: return "reverse";
+    case CapacityMetric::random: return "random";
+  }
+  return "?";
+}
+
+const char* to_string(CapacityScope scope) { return scope == CapacityScope::expert ? "expert" : "device"; }
+
+const char* to_string(CapacityPhase phase) {
+  switch (phase) {
+    case CapacityPhase::all: return "all";
+    case CapacityPhase::prompts: return "prompts";
+    case CapacityPhase::generation: return "generation";
+  }
+  return "?";
+}
+
 }  // namespace moebius

@@ -139,17 +139,33 @@ struct Setter {
     return true;
   }
   bool operator()(const PathKey& type) const {
-    // A path with a NUL would be cut short by the system, and name another file.
-    if (!value.is_string() || value.as_string().str.empty()) return false;
-    if (value.as_string().str.find('\0') != std::string::npos) return false;
-    if (first_invalid_utf8(value.as_string().str)) return false;  // it could not be written into results
-    type.of(job) = value.as_string().str;
+    return value.is_string() && !value.as_string().str.empty() && set_path(type.of(job));
+  }
+  bool operator()(const OptionalPathKey& type) const { return value.is_string() && set_path(type.of(job)); }
+  bool operator()(const NumberListKey& type) const {
+    if (!value.is_array()) return false;
+    std::vector<double> numbers;
+    for (const auto& element : value.as_array()) {
+      if (!element.is_integer() && !element.is_floating()) return false;
+      numbers.push_back(element.is_integer() ? static_cast<double>(element.as_integer()) : element.as_floating());
+      if (!(numbers.back() >= type.min && numbers.back() <= type.max)) return false;
+    }
+    type.of(job) = numbers;
     return true;
   }
   bool operator()(const ChoiceKey& type) const {
     if (!value.is_string() || std::ranges::find(type.allowed, value.as_string().str) == type.allowed.end())
       return false;
     type.set(job, value.as_string().str);
+    return true;
+  }
+
+ private:
+  [[nodiscard]] bool set_path(std::string& path) const {
+    // A path with a NUL would be cut short by the system, and name another file.
+    if (value.as_string().str.find('\0') != std::string::npos) return false;
+    if (first_invalid_utf8(value.as_string().str)) return false;  // it could not be written into results
+    path = value.as_string().str;
     return true;
   }
 };
@@ -240,7 +256,8 @@ Setting setting_of_override(const std::string& text) {
   const auto name = text.substr(0, equals), value = text.substr(equals + 1);
   const auto where = fmt::format("--set {}", shown(name));
   const auto& key = known_key(name, "--set");
-  const bool is_text = std::holds_alternative<PathKey>(key.type) || std::holds_alternative<ChoiceKey>(key.type);
+  const bool is_text = std::holds_alternative<PathKey>(key.type) || std::holds_alternative<OptionalPathKey>(key.type) ||
+                       std::holds_alternative<ChoiceKey>(key.type);
   if (is_text && !value.starts_with('"') && !value.starts_with('\'')) return {name, Toml(value), where, "command line"};
   // One value and no more: a line break would let another key in.
   if (std::ranges::any_of(value, [](char c) { return c == '\n' || c == '\r'; })) {

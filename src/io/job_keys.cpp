@@ -138,10 +138,35 @@ void add_limits(std::vector<JobKey>& keys) {
                   "requests that begin with the same tokens compute them once per attention rank; same bits either way"});
 }
 
-void add_experts(std::vector<JobKey>& keys) {
+void add_placement(std::vector<JobKey>& keys) {
+  using enum PlannerKind;
   keys.push_back({"placement.planner", Effect::execution,
-                  only("linear", {"round_robin", "eplb", "speed_lpt", "trace_lpt", "gem"}),
-                  "which rank has which expert; linear: equal runs of ids"});
+                  choice(
+                      std::vector{linear, round_robin, eplb, eplb_strict, speed_lpt, trace_lpt, gem}, {},
+                      [](auto& j) -> auto& { return j.placement.planner; }),
+                  "which rank has which expert; linear: equal runs of ids; gem: GEM-style, reconstructed"});
+  keys.push_back({"placement.file", Effect::execution, OptionalPathKey{[](Job& j) -> std::string& { return j.placement.file; }},
+                  "a placement that moebius place wrote, in place of planning"});
+  keys.push_back({"placement.trace", Effect::execution, OptionalPathKey{[](Job& j) -> std::string& { return j.placement.trace; }},
+                  "results of a run with placement.record_trace, for planners that look at loads"});
+  keys.push_back({"placement.trace_steps", Effect::execution,
+                  integer(
+                      1, 1 << 20, [](auto& j) -> auto& { return j.placement.trace_steps; }),
+                  "first steps of the trace that planners look at"});
+  keys.push_back({"placement.profile", Effect::execution, OptionalPathKey{[](Job& j) -> std::string& { return j.placement.profile; }},
+                  "speeds of the expert ranks, from moebius profile; without: all alike, time in proportion to rows"});
+  keys.push_back({"placement.nodes", Effect::execution,
+                  integer(
+                      1, most_ranks, [](auto& j) -> auto& { return j.placement.nodes; }),
+                  "eplb: nodes among which whole expert groups are divided"});
+  keys.push_back({"placement.record_trace", Effect::execution, SwitchKey{[](Job& j) -> bool& { return j.placement.record_trace; }},
+                  "write rows per (step, layer, expert) into the results"});
+  keys.push_back({"placement.emulated_slowdown", Effect::execution,
+                  NumberListKey{1.0, 1000.0, [](Job& j) -> std::vector<double>& { return j.placement.emulated_slowdown; }},
+                  "makes the expert calls of each expert rank last so many times as long; a rank without number: 1"});
+}
+
+void add_experts(std::vector<JobKey>& keys) {
   keys.push_back({"replicas.ratio", Effect::execution, only(1.0), "physical experts for each logical one"});
   keys.push_back({"capacity.method", Effect::results, only("off", {"drop", "expanded_drop", "one_shot", "reroute"}),
                   "what happens to rows above an expert's capacity; off: there is no capacity"});
@@ -174,6 +199,7 @@ std::vector<JobKey> make_table() {
   add_paths_and_layout(keys);
   add_schedule(keys);
   add_limits(keys);
+  add_placement(keys);
   add_experts(keys);
   add_run(keys);
   return keys;
@@ -227,6 +253,12 @@ std::string value_as_toml(const JobKey& key, const Job& job) {
                                [&](const NumberKey& type) { return number_as_toml(type.get(job)); },
                                [&](const SwitchKey& type) -> std::string { return type.of(copy) ? "true" : "false"; },
                                [&](const PathKey& type) { return quoted_toml(type.of(copy)); },
+                               [&](const OptionalPathKey& type) { return quoted_toml(type.of(copy)); },
+                               [&](const NumberListKey& type) {
+                                 std::vector<std::string> numbers;
+                                 for (const double number : type.of(copy)) numbers.push_back(number_as_toml(number));
+                                 return fmt::format("[{}]", fmt::join(numbers, ", "));
+                               },
                                [&](const ChoiceKey& type) { return quoted_toml(type.get(job)); }},
                     key.type);
 }
@@ -240,6 +272,8 @@ std::string describe_allowed(const JobKey& key) {
                  },
                  [](const SwitchKey&) -> std::string { return "true or false"; },
                  [](const PathKey&) -> std::string { return "a path in quotes"; },
+                 [](const OptionalPathKey&) -> std::string { return "a path in quotes, or empty"; },
+                 [](const NumberListKey& type) { return fmt::format("a list of numbers from {} to {}", type.min, type.max); },
                  [](const ChoiceKey& type) { return in_quotes(type.allowed); }},
       key.type);
 }

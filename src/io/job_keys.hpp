@@ -34,6 +34,15 @@ struct SwitchKey {
 struct PathKey {
   std::string& (*of)(Job&);
 };
+/// A path that may be left out.
+struct OptionalPathKey {
+  std::string& (*of)(Job&);
+};
+/// A list of numbers, possibly empty.
+struct NumberListKey {
+  double min, max;
+  std::vector<double>& (*of)(Job&);
+};
 /// One word of a list.
 struct ChoiceKey {
   std::vector<std::string_view> allowed;
@@ -48,7 +57,7 @@ enum class Effect : std::uint8_t { results, execution };
 struct JobKey {
   std::string_view name;  ///< "limits.kv_tokens"
   Effect effect;
-  std::variant<IntegerKey, NumberKey, SwitchKey, PathKey, ChoiceKey> type;
+  std::variant<IntegerKey, NumberKey, SwitchKey, PathKey, OptionalPathKey, NumberListKey, ChoiceKey> type;
   std::string_view help;
 };
 

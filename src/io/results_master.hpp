@@ -50,6 +50,14 @@ struct PlacementHistory {
   std::vector<std::int32_t> expert;  // [num_generations, num_layers, num_ranks, num_places], -1: empty
 };
 
+/// Rows of each expert while the job ran; a step is a number of tokens of each attention rank (job key
+/// placement.record_trace). Empty where nothing was recorded.
+struct RoutingTrace {
+  std::int64_t step_tokens = 0;
+  int num_steps = 0, num_layers = 0, num_experts = 0;
+  std::vector<std::int32_t> rows;  // [num_steps, num_layers, num_experts]
+};
+
 /// A change of the placement while the job ran.
 struct PlacementChange {
   double time_s = 0;            ///< since the start of the loop
@@ -59,7 +67,8 @@ struct PlacementChange {
 };
 
 /// The attributes and tables of a run. Texts that FORMAT.md wants: program_version, commit, build_flags,
-/// library_versions, processor, model_path, model_hash, tokenizer_hash, job_toml, rank_layout.
+/// library_versions, processor, model_path, model_hash, tokenizer_hash, job_toml, rank_layout, expert_placement,
+/// emulated_slowdown.
 struct RunRecord {
   std::vector<std::pair<std::string, std::string>> texts;  ///< attribute name, value
   std::uint64_t seed = 0;
@@ -71,6 +80,7 @@ struct RunRecord {
   std::vector<RankPrefixCache> prefix_caches;  ///< of the attention ranks
   ExpertLoad load;
   PlacementHistory placement;
+  RoutingTrace trace;
   std::vector<PlacementChange> changes;  ///< one for each generation after the first
 };
 

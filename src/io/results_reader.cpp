@@ -121,4 +121,8 @@ PlacementHistory ResultsReader::placement() const {
   return has_master() ? read_placement(opened_->master->get()) : PlacementHistory{};
 }
 
+RoutingTrace ResultsReader::routing_trace() const {
+  return has_master() ? read_routing_trace(opened_->master->get()) : RoutingTrace{};
+}
+
 }  // namespace moebius::io

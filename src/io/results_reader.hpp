@@ -46,6 +46,7 @@ class ResultsReader {
   [[nodiscard]] std::vector<RankPrefixCache> prefix_caches() const;
   [[nodiscard]] ExpertLoad expert_load() const;
   [[nodiscard]] PlacementHistory placement() const;
+  [[nodiscard]] RoutingTrace routing_trace() const;
   [[nodiscard]] std::vector<PlacementChange> placement_changes() const;
 
  private:

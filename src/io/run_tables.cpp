@@ -32,6 +32,8 @@ constexpr ArraySpec prefix_evicted{"/ranks/prefix_cache/kv_blocks_evicted", i64,
 constexpr ArraySpec expert_load{"/experts/load", i64, "rows per routed expert [layer, expert]", "1"};
 constexpr ArraySpec expert_placement{"/experts/placement", i32,
                                      "logical expert at [generation, layer, rank, place], -1 where there is none", "1"};
+constexpr ArraySpec trace_rows{"/experts/trace/rows", i32, "rows per routed expert [step, layer, expert]", "1"};
+constexpr ArraySpec trace_step_tokens{"/experts/trace/step_tokens", i64, "tokens of a step, per attention rank; 0: not recorded", "1"};
 
 constexpr ArraySpec change_time{"/rebalance/time", f64, "when the placement changed, from the start of the loop", "s"};
 constexpr ArraySpec change_generation{"/rebalance/generation", i32, "generation of the placement that began", "1"};
@@ -119,6 +121,12 @@ void write_run_tables(hid_t file, const RunRecord& record) {
                           static_cast<hsize_t>(p.num_ranks), static_cast<hsize_t>(p.num_places)};
   MOEBIUS_EXPECT(p.expert.size() == dims[0] * dims[1] * dims[2] * dims[3]);
   write_array(file, expert_placement, dims, p.expert.data());
+  const RoutingTrace& t = record.trace;
+  const hsize_t trace_dims[] = {static_cast<hsize_t>(t.num_steps), static_cast<hsize_t>(t.num_layers), static_cast<hsize_t>(t.num_experts)};
+  MOEBIUS_EXPECT(t.rows.size() == trace_dims[0] * trace_dims[1] * trace_dims[2]);
+  write_array(file, trace_rows, trace_dims, t.rows.data());
+  const hsize_t one[] = {1};
+  write_array(file, trace_step_tokens, one, &t.step_tokens);
   const auto& changes = record.changes;
   write_column<double>(file, change_time, changes, [](const PlacementChange& c) { return c.time_s; });
   write_column<std::int32_t>(file, change_generation, changes, [](const PlacementChange& c) { return c.generation; });
@@ -190,6 +198,17 @@ PlacementHistory read_placement(hid_t file) {
   placement.num_ranks = static_cast<int>(dims[2]);
   placement.num_places = static_cast<int>(dims[3]);
   return placement;
+}
+
+RoutingTrace read_routing_trace(hid_t file) {
+  std::vector<hsize_t> dims;
+  RoutingTrace trace;
+  trace.rows = read_all<std::int32_t>(file, trace_rows, 3, dims);
+  trace.num_steps = static_cast<int>(dims[0]);
+  trace.num_layers = static_cast<int>(dims[1]);
+  trace.num_experts = static_cast<int>(dims[2]);
+  trace.step_tokens = read_column<std::int64_t>(file, trace_step_tokens, 1)[0];
+  return trace;
 }
 
 std::vector<PlacementChange> read_placement_changes(hid_t file) {

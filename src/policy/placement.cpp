@@ -6,50 +6,81 @@
 #include <utility>
 
 #include "base/check.hpp"
+#include "policy/placement_planners.hpp"
 
 namespace moebius::policy {
 namespace {
 
-/// `num_experts` cut into `num_ranks` runs: the first `num_longer` have one expert more than the others.
-struct Cut {
-  Cut(int num_experts, int num_ranks) : run(num_experts / num_ranks), num_longer(num_experts % num_ranks) {}
-  [[nodiscard]] int first_of(int rank_idx) const { return rank_idx * run + std::min(rank_idx, num_longer); }
-  int run;
-  int num_longer;
-};
+std::vector<LayerMap> linear_maps(const std::vector<int>& experts_per_layer, std::size_t num_ranks) {
+  MOEBIUS_EXPECT(num_ranks > 0);
+  std::vector<LayerMap> maps;
+  for (const int num_experts : experts_per_layer) maps.push_back(linear_map(one_replica_each(num_experts), static_cast<int>(num_ranks)));
+  return maps;
+}
 
 }  // namespace
 
-LinearPlacement::LinearPlacement(std::vector<int> experts_per_layer, std::span<const RankId> expert_ranks)
-    : experts_per_layer_(std::move(experts_per_layer)), ranks_(expert_ranks.begin(), expert_ranks.end()) {
+std::string problem_of(const LayerMap& map, int num_experts) {
+  if (map.expert.size() != map.cell(map.num_ranks, 0)) return "its size is not ranks times places";
+  std::vector<int> count(static_cast<std::size_t>(num_experts));
+  for (int rank = 0; rank < map.num_ranks; ++rank) {
+    for (int place = 0; place < map.num_places; ++place) {
+      const std::int32_t id = map.at(rank, place);
+      const std::string where = " at rank " + std::to_string(rank) + ", place " + std::to_string(place);
+      if (id < -1 || id >= num_experts) return "expert " + std::to_string(id) + where + " does not exist";
+      if (id >= 0 && place > 0 && map.at(rank, place - 1) < 0) return "there is an empty place before the expert" + where;
+      if (id >= 0) ++count[static_cast<std::size_t>(id)];
+    }
+  }
+  const auto missing = std::ranges::find(count, 0);
+  return missing == count.end() ? "" : "expert " + std::to_string(missing - count.begin()) + " has no place";
+}
+
+TablePlacement::TablePlacement(std::vector<LayerMap> maps, const std::vector<int>& experts_per_layer,
+                               std::span<const RankId> expert_ranks)
+    : maps_(std::move(maps)), ranks_(expert_ranks.begin(), expert_ranks.end()) {
   MOEBIUS_EXPECT(!ranks_.empty() && std::set<RankId>(ranks_.begin(), ranks_.end()).size() == ranks_.size());
-  MOEBIUS_EXPECT(std::all_of(experts_per_layer_.begin(), experts_per_layer_.end(), [](int n) { return n >= 0; }));
+  MOEBIUS_EXPECT(maps_.size() == experts_per_layer.size());
+  for (std::size_t layer = 0; layer < maps_.size(); ++layer) {
+    const LayerMap& map = maps_[layer];
+    MOEBIUS_EXPECT(static_cast<std::size_t>(map.num_ranks) == ranks_.size() && problem_of(map, experts_per_layer[layer]).empty());
+    std::vector<std::vector<PhysicalExpert>> of(static_cast<std::size_t>(experts_per_layer[layer]));
+    for (int rank = 0; rank < map.num_ranks; ++rank) {
+      for (int place = 0; place < map.num_places && map.at(rank, place) >= 0; ++place) {
+        of[static_cast<std::size_t>(map.at(rank, place))].push_back({ranks_[static_cast<std::size_t>(rank)], PlaceId(place)});
+      }
+    }
+    std::vector<std::size_t>& first = first_.emplace_back(1, 0);
+    std::vector<PhysicalExpert>& physical = physical_.emplace_back();
+    for (auto& replicas : of) {
+      std::ranges::stable_sort(replicas, {}, [](const PhysicalExpert& p) { return std::pair(p.rank, p.place); });
+      physical.insert(physical.end(), replicas.begin(), replicas.end());
+      first.push_back(physical.size());
+    }
+  }
 }
 
-PhysicalExpert LinearPlacement::host(LayerId layer, ExpertId expert) const {
-  MOEBIUS_EXPECT(layer.valid() && layer.idx() < experts_per_layer_.size());
-  const int num_experts = experts_per_layer_[layer.idx()];
-  MOEBIUS_EXPECT(expert.valid() && expert.value < num_experts);
-  const Cut cut(num_experts, static_cast<int>(ranks_.size()));
-  const int num_in_longer = cut.num_longer * (cut.run + 1);
-  const int rank_idx = expert.value < num_in_longer ? expert.value / (cut.run + 1)
-                                                    : cut.num_longer + (expert.value - num_in_longer) / cut.run;
-  return {ranks_[rank_idx], PlaceId(expert.value - cut.first_of(rank_idx))};
+std::span<const PhysicalExpert> TablePlacement::replicas(LayerId layer, ExpertId expert) const {
+  MOEBIUS_EXPECT(layer.valid() && layer.idx() < maps_.size());
+  const std::vector<std::size_t>& first = first_[layer.idx()];
+  MOEBIUS_EXPECT(expert.valid() && expert.idx() + 1 < first.size());
+  return std::span(physical_[layer.idx()]).subspan(first[expert.idx()], first[expert.idx() + 1] - first[expert.idx()]);
 }
 
-std::vector<HostedExpert> LinearPlacement::hosted(RankId rank) const {
+std::vector<HostedExpert> TablePlacement::hosted(RankId rank) const {
   std::vector<HostedExpert> result;
-  const auto found = std::find(ranks_.begin(), ranks_.end(), rank);
+  const auto found = std::ranges::find(ranks_, rank);
   if (found == ranks_.end()) return result;
   const int rank_idx = static_cast<int>(found - ranks_.begin());
-  for (std::size_t layer = 0; layer < experts_per_layer_.size(); ++layer) {
-    const Cut cut(experts_per_layer_[layer], static_cast<int>(ranks_.size()));
-    const int first = cut.first_of(rank_idx);
-    for (int expert = first; expert < cut.first_of(rank_idx + 1); ++expert) {
-      result.push_back({LayerId(layer), ExpertId(expert), PlaceId(expert - first)});
+  for (std::size_t layer = 0; layer < maps_.size(); ++layer) {
+    for (int place = 0; place < maps_[layer].num_places && maps_[layer].at(rank_idx, place) >= 0; ++place) {
+      result.push_back({LayerId(layer), ExpertId(maps_[layer].at(rank_idx, place)), PlaceId(place)});
     }
   }
   return result;
 }
+
+LinearPlacement::LinearPlacement(const std::vector<int>& experts_per_layer, std::span<const RankId> expert_ranks)
+    : TablePlacement(linear_maps(experts_per_layer, expert_ranks.size()), experts_per_layer, expert_ranks) {}
 
 }  // namespace moebius::policy

@@ -207,6 +207,7 @@ void AttentionSide::dispatch(LayerId layer) {
   const int k = parts_.config.experts_per_token;
   for (std::size_t i = 0; i < batch_rows_.size(); ++i) {
     const std::int32_t* ids = parts_.states.topk_ids(batch_rows_[i]);
+    if (parts_.recorder != nullptr) parts_.recorder->add(layer, {ids, static_cast<std::size_t>(k)});
     for (int k_idx = 0; k_idx < k; ++k_idx) {
       const policy::PhysicalExpert host = parts_.placement.host(layer, ExpertId(ids[k_idx]));
       if (pairs_to_.size() <= host.rank.idx()) pairs_to_.resize(host.rank.idx() + 1);

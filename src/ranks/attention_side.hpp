@@ -20,6 +20,7 @@
 #include "model/kv_cache.hpp"
 #include "model/token_states.hpp"
 #include "policy/placement.hpp"
+#include "policy/routing_recorder.hpp"
 #include "policy/scheduler.hpp"
 #include "ranks/outbox.hpp"
 #include "ranks/stage_map.hpp"
@@ -47,6 +48,7 @@ class AttentionSide {
     Outbox& outbox;
     policy::QueueTable& table;
     std::vector<RankId> in_reach;  ///< expert ranks that reach the rows' exchange
+    policy::RoutingRecorder* recorder = nullptr;  ///< nullptr: routing is not recorded
   };
   AttentionSide(const Parts& parts, StageMap stages, int max_micro_batch_tokens, std::size_t max_payload_bytes);
 

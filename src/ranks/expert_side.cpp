@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <thread>
 
 #include "base/check.hpp"
 #include "base/clock.hpp"
@@ -116,6 +117,7 @@ void ExpertSide::run(int layer, PlaceId place, PhaseClock& clock) {
 
   const double begin_s = now_s();
   stack_.forward(LayerId(layer), place, inputs_, outputs_);
+  if (options_.slowdown > 1) wait_out(begin_s);
   const double call_s = now_s() - begin_s;
   fixed_call_s_ = fixed_call_s_ == 0 ? call_s : std::min(fixed_call_s_ * 1.02, call_s);
   for (const Entry& entry : taken_) release_row(entry.stored_row);
@@ -128,6 +130,14 @@ void ExpertSide::run(int layer, PlaceId place, PhaseClock& clock) {
   seal_messages(layer);
   counters_.rows_sent += num_rows;
   clock.mark(Phase::dispatch, num_rows, num_rows * options_.hidden_size * static_cast<std::int64_t>(sizeof(float)));
+}
+
+void ExpertSide::wait_out(double start_s) {
+  const double end_s = start_s + options_.slowdown * (now_s() - start_s);
+  while (now_s() < end_s) {
+    outbox_.progress();
+    std::this_thread::yield();
+  }
 }
 
 void ExpertSide::take_rows(Queue& queue) {

@@ -37,6 +37,7 @@ struct ExpertSideOptions {
   int max_rows_per_call = 0;          ///< cap of one expert call
   std::int64_t max_rows_stored = 0;   ///< attention ranks out of reach x token budget
   int num_sources = 0;                ///< attention ranks that send FIN
+  double slowdown = 1.0;              ///< an expert call is made to last so many times as long; 1: as it is
 };
 
 class ExpertSide {
@@ -95,6 +96,8 @@ class ExpertSide {
   void open_message(std::size_t begin, std::size_t num_rows);
   void seal_messages(int layer);
   void update_table(int layer, int place);
+  /// Emulates a slower rank: waits until the call that began then has lasted `slowdown` times as long.
+  void wait_out(double start_s);
 
   ExpertSideOptions options_;
   model::ExpertStack& stack_;

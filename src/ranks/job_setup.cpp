@@ -12,6 +12,7 @@
 #include "io/input_file.hpp"
 #include "io/model_files.hpp"
 #include "ranks/agreement.hpp"
+#include "ranks/expert_plan.hpp"
 #include "ranks/job_facts.hpp"
 #include "ranks/memory_needs.hpp"
 
@@ -70,6 +71,17 @@ std::unique_ptr<policy::ClaimPlan> plan_claims(const Lines& lines, int num_claim
     if (job.limits.prefix_cache) std::ranges::transform(lines, std::back_inserter(prefixes), &io::RequestFile::Line::prefix);
   }
   return std::make_unique<policy::ClaimPlan>(policy::ClaimLines{weights, prefixes}, num_claimants);
+}
+
+/// Rank 0 plans alone: it reads the files once, and no other processor can round another way.
+void share_placement(comm::Session& session, const Job& job, JobSetup& setup) {
+  std::vector<std::byte> bytes;
+  together(session, [&] {
+    if (session.rank() != RankId(0)) return;
+    bytes = to_bytes(plan_experts(job, setup.config, static_cast<int>(setup.layout.expert_ranks.size())));
+  });
+  session.broadcast(bytes);
+  setup.placement = std::make_unique<policy::TablePlacement>(maps_from_bytes(bytes), experts_per_layer(setup.config), setup.layout.expert_ranks);
 }
 
 /// Without tokenizer.json there is an empty tokenizer: requests of token ids do without, others get a row status.
@@ -134,7 +146,7 @@ JobSetup set_up_job(comm::Session& session, const ResolvedJob& resolved, const R
     share_lines(*setup.communicators.attention, setup.lines);
     setup.claims = plan_claims(setup.lines, static_cast<int>(setup.layout.attention_ranks.size()), job, options);
   }
-  setup.placement = place_experts(setup.config, setup.layout);
+  share_placement(session, job, setup);
   const comm::FastPath sharing = comm::fast_path_from_environment();
   const auto available = gather_available_memory(session);
   together(session, [&] {

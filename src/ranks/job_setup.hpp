@@ -38,7 +38,7 @@ struct JobSetup {
   std::unique_ptr<io::OutputFolder> output;          ///< rank 0 only
   bool finished = false;                             ///< an earlier run left nothing to do: the rest here is not set
   std::unique_ptr<policy::ClaimPlan> claims;         ///< attention roles only
-  std::unique_ptr<policy::ExpertPlacement> placement;
+  std::unique_ptr<policy::TablePlacement> placement;
 };
 
 /// Collective; throws AgreedFailure. Writes nothing, but into the folder of an earlier run that is resumed. The

@@ -8,6 +8,7 @@
 #include "model/attention_stack.hpp"
 #include "model/expert_stack.hpp"
 #include "ranks/available_memory.hpp"
+#include "ranks/expert_plan.hpp"
 #include "ranks/rank_engine.hpp"
 
 namespace moebius::ranks {
@@ -70,14 +71,6 @@ void add_experts(const Job::Limits& limits, const ModelConfig& config, ComputeTy
 
 }  // namespace
 
-std::unique_ptr<policy::ExpertPlacement> place_experts(const ModelConfig& config, const policy::RankLayout& layout) {
-  std::vector<int> experts_per_layer;
-  for (int layer = 0; layer < config.num_layers; ++layer) {
-    experts_per_layer.push_back(config.is_moe(LayerId(layer)) ? config.num_experts : 0);
-  }
-  return std::make_unique<policy::LinearPlacement>(experts_per_layer, layout.expert_ranks);
-}
-
 std::vector<policy::RankMemory> memory_needs(const Job& job, const ModelConfig& config, const policy::RankLayout& layout,
                                              const policy::ExpertPlacement& placement, comm::FastPath sharing,
                                              const std::function<int(RankId)>& node_of) {
@@ -109,7 +102,7 @@ std::vector<policy::NodePlan> plan_on_one_node(const Job& job, int num_ranks) {
   const ModelConfig config = io::read_model_config(job.model.path);
   const policy::RankLayout layout =
       policy::decide_layout(num_ranks, job.layout.mode, job.layout.attention_ranks, job.layout.expert_ranks);
-  const auto placement = place_experts(config, layout);
+  const auto placement = place_experts(job, config, layout);
   const auto needs = memory_needs(job, config, layout, *placement, comm::fast_path_from_environment(), [](RankId) { return 0; });
   return policy::plan_memory(needs, std::vector<policy::NodeMemory>{available_memory(1.0)});
 }

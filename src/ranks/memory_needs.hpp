@@ -4,7 +4,6 @@
 // a job that does not fit, before any weight is read.
 
 #include <functional>
-#include <memory>
 #include <vector>
 
 #include "base/job.hpp"
@@ -16,9 +15,6 @@
 #include "policy/placement.hpp"
 
 namespace moebius::ranks {
-
-/// Every expert of every layer on one of the layout's expert ranks.
-std::unique_ptr<policy::ExpertPlacement> place_experts(const ModelConfig& config, const policy::RankLayout& layout);
 
 /// Needs of all ranks of the layout. `sharing`: whether ranks of a node share the attention weights.
 std::vector<policy::RankMemory> memory_needs(const Job& job, const ModelConfig& config, const policy::RankLayout& layout,

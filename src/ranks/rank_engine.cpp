@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/check.hpp"
+#include "ranks/expert_plan.hpp"
 
 namespace moebius::ranks {
 namespace {
@@ -104,7 +105,8 @@ void RankEngine::make_expert_side() {
       .hidden_size = parts_.config.hidden_size,
       .max_rows_per_call = limits_.expert_rows,
       .max_rows_stored = static_cast<std::int64_t>(parts_.attention_ranks.size() - in_reach.size()) * limits_.max_tokens_in_flight,
-      .num_sources = static_cast<int>(parts_.attention_ranks.size())};
+      .num_sources = static_cast<int>(parts_.attention_ranks.size()),
+      .slowdown = slowdown_of(parts_.job, static_cast<int>(std::ranges::find(parts_.expert_ranks, parts_.transport.rank()) - parts_.expert_ranks.begin()))};
   expert_side_ = std::make_unique<ExpertSide>(options, *expert_stack_, stages_, *table_, outbox_,
                                               parts_.transport.max_payload_bytes());
   for (const auto& [rank, rows] : in_reach) expert_side_->reach(rank, rows);
@@ -128,6 +130,9 @@ void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
   scorer_ = std::make_unique<Scorer>(*parts_.tokenizer, parts_.config.eos_tokens, parts_.job.run.seed);
   workload_ = std::make_unique<Workload>(limits_, parts_.config, *parts_.tokenizer, *parts_.chat_template, *kv_, *scorer_,
                                          std::move(claim), std::move(sink));
+  if (parts_.job.placement.record_trace) {
+    recorder_ = std::make_unique<policy::RoutingRecorder>(parts_.config.num_layers, parts_.config.num_experts);
+  }
   attention_ = std::make_unique<AttentionSide>(
       AttentionSide::Parts{.config = parts_.config,
                            .compute = compute,
@@ -139,7 +144,8 @@ void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
                            .scorer = *scorer_,
                            .outbox = outbox_,
                            .table = *table_,
-                           .in_reach = std::move(in_reach)},
+                           .in_reach = std::move(in_reach),
+                           .recorder = recorder_.get()},
       stages_, limits_.micro_batch_tokens, parts_.transport.max_payload_bytes());
 }
 

@@ -79,6 +79,11 @@ void visit(Report& report, Archive& archive) {
   archive(report.kv_blocks_evicted);
   archive(report.experts);
   archive(report.load);
+  archive(report.trace.step_tokens);
+  archive(report.trace.num_steps);
+  archive(report.trace.num_layers);
+  archive(report.trace.num_experts);
+  archive(report.trace.rows);
 }
 
 }  // namespace
@@ -100,6 +105,10 @@ void fill_rank_tables(io::RunRecord& record, const std::vector<RankReport>& repo
   const int num_layers = setup.config.num_layers, num_experts = setup.config.num_experts;
   record.load = {.num_layers = num_layers, .num_experts = num_experts,
                  .rows = std::vector<std::int64_t>(static_cast<std::size_t>(num_layers) * static_cast<std::size_t>(num_experts))};
+  std::vector<policy::RoutingTrace> traces;
+  for (const RankReport& report : reports) traces.push_back(report.trace);
+  policy::RoutingTrace trace = policy::add_traces(std::move(traces));
+  record.trace = {trace.step_tokens, trace.num_steps, trace.num_layers, trace.num_experts, std::move(trace.rows)};
   io::PlacementHistory& placement = record.placement;
   placement.num_generations = 1;
   placement.num_layers = num_layers;

@@ -12,6 +12,7 @@
 
 #include "base/timing.hpp"
 #include "io/results_master.hpp"
+#include "policy/routing_recorder.hpp"
 #include "ranks/attention_side.hpp"
 #include "ranks/expert_side.hpp"
 #include "ranks/job_setup.hpp"
@@ -32,6 +33,7 @@ struct RankReport {
   std::int64_t kv_blocks_evicted = 0;
   ExpertCounters experts;
   std::vector<std::vector<std::int64_t>> load;    ///< rows computed per [layer][place]
+  policy::RoutingTrace trace;                     ///< empty where nothing was recorded
 };
 
 /// Between ranks of one build; a report that was cut short is a broken contract.

@@ -22,6 +22,7 @@
 #include "io/utc_time.hpp"
 #include "model/attention_stack.hpp"
 #include "ranks/agreement.hpp"
+#include "ranks/expert_plan.hpp"
 #include "ranks/heartbeat.hpp"
 #include "ranks/job_setup.hpp"
 #include "ranks/rank_engine.hpp"
@@ -66,6 +67,7 @@ RankReport make_report(const comm::Session& session, const RankEngine& engine, R
     report.attention = engine.attention()->counters();
     report.work = engine.workload()->counters();
     report.kv_blocks_evicted = engine.kv()->num_evicted();
+    if (engine.recorder() != nullptr) report.trace = engine.recorder()->trace();
   }
   if (engine.experts() != nullptr) {
     report.experts = engine.experts()->counters();
@@ -151,7 +153,9 @@ io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, co
                        {"tokenizer_hash", to_hex(setup.tokenizer_hash)},
                        {"job_toml", io::to_toml(resolved)},
                        {"rank_layout", fmt::format("{}: {} attention, {} expert ranks", setup.layout.colocated() ? "colocated" : "split",
-                                                   setup.layout.attention_ranks.size(), setup.layout.expert_ranks.size())}});
+                                                   setup.layout.attention_ranks.size(), setup.layout.expert_ranks.size())},
+                       {"expert_placement", describe_placement(resolved.job)},
+                       {"emulated_slowdown", describe_slowdown(resolved.job, static_cast<int>(setup.layout.expert_ranks.size()))}});
   fill_rank_tables(record, reports, setup);
   return record;
 }

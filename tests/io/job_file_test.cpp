@@ -79,12 +79,6 @@ micro_batch_tokens = 16
 expert_rows = 13
 kv_tokens = 5_000_000_000
 prefix_cache = false
-[placement]
-planner = "linear"
-[replicas]
-ratio = 1
-[capacity]
-method = "off"
 [run]
 seed = 9223372036854775806
 rows_per_block = 14
@@ -115,7 +109,10 @@ watchdog_s = 1.5
   EXPECT_TRUE(j.run.strict);
   EXPECT_EQ(j.run.progress, ProgressKind::json);
   EXPECT_EQ(j.run.watchdog_s, 1.5);
-  for (const auto& entry : job.entries) EXPECT_NE(entry.origin, "default") << entry.key << " is not in this test";
+  for (const auto& entry : job.entries) {
+    const bool elsewhere = entry.key.starts_with("placement.") || entry.key.starts_with("replicas.") || entry.key.starts_with("capacity.");
+    EXPECT_EQ(entry.origin == "default", elsewhere) << entry.key << " is in the wrong test, or in none";
+  }
 }
 
 TEST_F(JobFileTest, to_toml_reads_back_as_the_same_job) {
@@ -178,8 +175,11 @@ TEST_F(JobFileTest, names_file_line_and_key_of_what_is_wrong) {
       {"[replicas]\nratio = 1.25",
        "job.toml:8: replicas.ratio is 1.25 (this version of moebius does not run that) write 1.0"},
       {"[capacity]\nmethod = \"drop\"", "job.toml:8: capacity.method is \"drop\" (this version"},
-      {"[placement]\nplanner = \"gem\"", "job.toml:8: placement.planner is \"gem\" (this version"},
-      {"[placement]\nplanner = \"magic\"", "job.toml:8: placement.planner is \"magic\" (it must be \"linear\")"},
+      {"[placement]\nplanner = \"magic\"", "job.toml:8: placement.planner is \"magic\" (it must be \"linear\" or \"round_robin\""},
+      {"[placement]\nfile = 3", "job.toml:8: placement.file is 3 (it must be a path in quotes, or empty)"},
+      {"[placement]\nemulated_slowdown = 2", "job.toml:8: placement.emulated_slowdown is 2 (it must be a list of numbers from 1 to 1000)"},
+      {"[placement]\nemulated_slowdown = [1, 0.5]", "job.toml:8: placement.emulated_slowdown is a list (it must be a list of numbers"},
+      {"[placement]\nemulated_slowdown = [\"x\"]", "job.toml:8: placement.emulated_slowdown is a list"},
       {"[limits]\nexpert_rows = [1]", "job.toml:8: limits.expert_rows is a list"},
       {"[limits]\nexpert_rows = 1979-05-27", "job.toml:8: limits.expert_rows is a date or time"},
       {"[limits]\nexpert_rows = 0", "job.toml:8: limits.expert_rows is 0 (it must be an integer from 1"},
@@ -224,7 +224,45 @@ TEST_F(JobFileTest, bad_overrides) {
   EXPECT_THAT(failure(paths, {"run.seed="}), StartsWith("--set run.seed: the value is  (it must be"));
   EXPECT_THAT(failure(paths, {"run.seed=1\nstrict=true"}), StartsWith("--set run.seed: the value has a line break"));
   EXPECT_THAT(failure(paths, {"model.compute=fp16"}), StartsWith("--set model.compute: model.compute is \"fp16\""));
-  EXPECT_THAT(failure(paths, {"placement.planner=gem"}), HasSubstr("does not run that"));
+  EXPECT_THAT(failure(paths, {"schedule.execution=lockstep"}), HasSubstr("does not run that"));
+}
+
+TEST_F(JobFileTest, every_key_of_the_experts_reaches_its_member) {
+  const auto job = read(paths + R"(
+[placement]
+planner = "gem"
+file = "p.json"
+trace = "t"
+profile = "s.json"
+trace_steps = 5
+nodes = 2
+record_trace = true
+emulated_slowdown = [1, 2.5]
+[replicas]
+ratio = 1
+[capacity]
+method = "off"
+)");
+  const auto& j = job.job;
+  EXPECT_EQ(j.placement.planner, PlannerKind::gem);
+  EXPECT_EQ(j.placement.file, "p.json");
+  EXPECT_EQ(j.placement.trace, "t");
+  EXPECT_EQ(j.placement.profile, "s.json");
+  EXPECT_EQ(j.placement.trace_steps, 5);
+  EXPECT_EQ(j.placement.nodes, 2);
+  EXPECT_TRUE(j.placement.record_trace);
+  EXPECT_EQ(j.placement.emulated_slowdown, (std::vector<double>{1, 2.5}));
+  for (const auto& entry : job.entries) {
+    const bool here = entry.key.starts_with("placement.") || entry.key.starts_with("replicas.") || entry.key.starts_with("capacity.");
+    if (here) { EXPECT_NE(entry.origin, "default") << entry.key << " is not in this test"; }
+  }
+}
+
+TEST_F(JobFileTest, lists_and_optional_paths_on_the_command_line) {
+  const auto job = read(paths, {"placement.emulated_slowdown=[1.5, 2]", "placement.file=a b.json"});
+  EXPECT_EQ(by_key(job).at("placement.emulated_slowdown").value, "[1.5, 2.0]");
+  EXPECT_EQ(job.job.placement.file, "a b.json");
+  EXPECT_EQ(by_key(read(paths)).at("placement.emulated_slowdown").value, "[]");
 }
 
 TEST_F(JobFileTest, a_job_may_stand_elsewhere_than_in_a_file) {

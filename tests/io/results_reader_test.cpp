@@ -80,6 +80,10 @@ TEST_F(ResultsReaderTest, GivesBackWhatIsKnownOfTheRun) {
   EXPECT_EQ(reader.expert_load().rows, record.load.rows);
   EXPECT_EQ(reader.placement().num_places, 2);
   EXPECT_EQ(reader.placement().expert, record.placement.expert);
+  EXPECT_EQ(reader.routing_trace().step_tokens, 64);
+  EXPECT_EQ(reader.routing_trace().num_steps, 2);
+  EXPECT_EQ(reader.routing_trace().num_layers, 1);
+  EXPECT_EQ(reader.routing_trace().rows, record.trace.rows);
   EXPECT_EQ(reader.placement_changes(), record.changes);
 }
 

@@ -61,5 +61,29 @@ TEST(LinearPlacement, refuses_what_does_not_exist) {
   EXPECT_THROW(LinearPlacement({4}, std::vector<RankId>(2, RankId(3))), ContractError);
 }
 
+TEST(TablePlacement, lists_replicas_by_rank_and_what_ranks_host_by_layer_and_place) {
+  LayerMap map(2, 3);
+  map.expert = {1, 0, -1, 0, 2, 0};
+  const TablePlacement placement({LayerMap(2, 0), map}, {0, 3}, some_ranks(2, 3));
+  const PhysicalExpert expected[] = {{RankId(3), PlaceId(1)}, {RankId(5), PlaceId(0)}, {RankId(5), PlaceId(2)}};
+  const auto replicas = placement.replicas(LayerId(1), ExpertId(0));
+  EXPECT_TRUE(std::equal(replicas.begin(), replicas.end(), std::begin(expected), std::end(expected)));
+  EXPECT_EQ(placement.host(LayerId(1), ExpertId(0)), expected[0]);
+  EXPECT_EQ(placement.hosted(RankId(3)), (std::vector<HostedExpert>{{LayerId(1), ExpertId(1), PlaceId(0)}, {LayerId(1), ExpertId(0), PlaceId(1)}}));
+}
+
+TEST(TablePlacement, says_what_is_wrong_with_a_map) {
+  LayerMap map(2, 2);
+  map.expert = {0, 1, 2, -1};
+  EXPECT_EQ(problem_of(map, 3), "");
+  EXPECT_EQ(problem_of(map, 4), "expert 3 has no place");
+  EXPECT_EQ(problem_of(map, 2), "expert 2 at rank 1, place 0 does not exist");
+  map.expert = {-1, 1, 0, 2};
+  EXPECT_EQ(problem_of(map, 3), "there is an empty place before the expert at rank 0, place 1");
+  map.expert.pop_back();
+  EXPECT_EQ(problem_of(map, 3), "its size is not ranks times places");
+  EXPECT_THROW(TablePlacement({map}, {3}, some_ranks(2, 0)), ContractError);
+}
+
 }  // namespace
 }  // namespace moebius::policy

@@ -16,6 +16,7 @@
 #include "io/row_digest.hpp"
 #include "io/safetensors.hpp"
 #include "policy/layout.hpp"
+#include "ranks/expert_plan.hpp"
 #include "ranks/rank_engine.hpp"
 
 namespace moebius::ranks {
@@ -76,11 +77,7 @@ inline EngineRun run_engines(const TestModel& model, const Job& job, int num_ran
     return (is_in(layout.attention_ranks, from) && is_in(layout.expert_ranks, to)) ||
            (is_in(layout.expert_ranks, from) && is_in(layout.attention_ranks, to));
   });
-  std::vector<int> experts_per_layer;
-  for (int layer = 0; layer < model.config.num_layers; ++layer) {
-    experts_per_layer.push_back(model.config.is_moe(LayerId(layer)) ? model.config.num_experts : 0);
-  }
-  const policy::LinearPlacement placement(experts_per_layer, layout.expert_ranks);
+  const auto placement = place_experts(job, model.config, layout);
 
   EngineRun run;
   std::size_t next = 0;
@@ -112,7 +109,7 @@ inline EngineRun run_engines(const TestModel& model, const Job& job, int num_ran
                           .tensors = model.tensors,
                           .tokenizer = &model.tokenizer,
                           .chat_template = &model.chat_template,
-                          .placement = placement,
+                          .placement = *placement,
                           .roles = attention && expert ? Roles::both : attention ? Roles::attention : Roles::expert,
                           .attention_ranks = layout.attention_ranks,
                           .expert_ranks = layout.expert_ranks,

@@ -8,6 +8,7 @@
 
 #include "model/attention_stack.hpp"
 #include "model/expert_stack.hpp"
+#include "ranks/expert_plan.hpp"
 #include "ranks/rank_engine.hpp"
 #include "tests/support/random_model.hpp"
 
@@ -29,7 +30,7 @@ TEST(MemoryNeeds, AreWhatTheObjectsOfARankHold) {
       job.model.compute = compute;
       const Job::Limits limits = resolve_limits(job, config);
       const policy::RankLayout layout = policy::decide_layout(3, LayoutMode::split, 2, 1);
-      const auto placement = place_experts(config, layout);
+      const auto placement = place_experts(job, config, layout);
       const auto needs = memory_needs(job, config, layout, *placement, comm::FastPath::on, [](RankId rank) { return rank.value; });
       ASSERT_EQ(needs.size(), 3U);
 
@@ -59,11 +60,11 @@ TEST(MemoryNeeds, ArePrivateWhereRanksDoNotShareAndHugeLimitsStayHuge) {
   Job job;
   job.limits.kv_tokens = std::int64_t{1} << 55;
   const policy::RankLayout layout = policy::decide_layout(2, LayoutMode::colocated, 0, 0);
-  const auto needs = memory_needs(job, config, layout, *place_experts(config, layout), comm::FastPath::off, [](RankId) { return 0; });
+  const auto needs = memory_needs(job, config, layout, *place_experts(job, config, layout), comm::FastPath::off, [](RankId) { return 0; });
   ASSERT_EQ(needs.size(), 2U);
   EXPECT_TRUE(needs[1].shared.empty());
   // Only rows that travel are stored: none on one node that shares, else those of the other rank.
-  const auto sharing = memory_needs(job, config, layout, *place_experts(config, layout), comm::FastPath::on, [](RankId) { return 0; });
+  const auto sharing = memory_needs(job, config, layout, *place_experts(job, config, layout), comm::FastPath::on, [](RankId) { return 0; });
   EXPECT_EQ(bytes_of(sharing[1].own, "expert queues"), 0);
   const std::int64_t row_bytes = config.hidden_size * 4;
   EXPECT_EQ(bytes_of(needs[1].own, "expert queues"), row_bytes * resolve_limits(job, config).max_tokens_in_flight);

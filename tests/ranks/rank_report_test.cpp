@@ -10,7 +10,8 @@ namespace {
 
 RankReport example() {
   RankReport report{.rank = 3, .role = "expert", .node = "n7", .loop_s = 1.5, .peak_rss_bytes = 1 << 20,
-                    .memory = {{"kv_cache", 12}, {"", 0}}, .experts = {.rows_received = 5, .calls = 2}, .load = {{1, 2}, {}, {3}}};
+                    .memory = {{"kv_cache", 12}, {"", 0}}, .experts = {.rows_received = 5, .calls = 2}, .load = {{1, 2}, {}, {3}},
+                    .trace = {64, 1, 1, 2, {3, 4}}};
   report.phases[4] = {.seconds = 0.25, .calls = 9, .rows = 8, .bytes = 7};
   return report;
 }
@@ -22,6 +23,7 @@ TEST(RankReport, SurvivesTheTrip) {
   EXPECT_EQ(report.node, "n7");
   EXPECT_EQ(report.memory, example().memory);
   EXPECT_EQ(report.load, example().load);
+  EXPECT_EQ(report.trace, example().trace);
   EXPECT_EQ(report.phases[4].rows, 8);
   EXPECT_EQ(report.experts.calls, 2);
   EXPECT_EQ(to_bytes(report), to_bytes(example()));
