@@ -35,11 +35,13 @@ void print_json(const Job& job, const ranks::JobOutcome& outcome) {
   fmt::print("{{\"requests\":{},\"rows\":{},\"rows_failed\":{},\"rows_before\":{},\"restart_count\":{},\"tokens_fed\":{},\"tokens_out\":{},"
              "\"root_tokens\":{},\"root_tokens_reused\":{},\"kv_blocks_evicted\":{},\"load_bytes\":{},\"load_s\":{:.3f},\"loop_s\":{:.3f},"
              "\"tokens_per_s\":{:.1f},\"conserved\":{},\"imbalance\":{:.3f},\"overhead_share\":{:.4f},\"peak_rss_bytes\":{},"
+             "\"expert_calls\":{},\"activated_max\":{:.3f},\"activated_mean\":{:.3f},\"rows_max\":{:.3f},\"rows_mean\":{:.3f},\"even_share\":{:.4f},"
              "\"emulated_slowdown\":[{}],\"digest\":\"{}\"}}\n",
              outcome.requests, outcome.rows, outcome.rows_failed, outcome.rows_before, outcome.restart_count, outcome.tokens_fed,
              outcome.tokens_out, outcome.root_tokens, outcome.root_tokens_reused, outcome.kv_blocks_evicted, outcome.load_bytes,
              outcome.load_s, outcome.loop_s, rate_of(outcome), outcome.conserved, outcome.imbalance, outcome.overhead_share,
-             outcome.peak_rss_bytes, fmt::join(job.placement.emulated_slowdown, ","), to_hex(outcome.digest));
+             outcome.peak_rss_bytes, outcome.expert_calls, outcome.activation.activated_max, outcome.activation.activated_mean,
+             outcome.activation.rows_max, outcome.activation.rows_mean, outcome.activation.even_share, fmt::join(job.placement.emulated_slowdown, ","), to_hex(outcome.digest));
 }
 
 /// The finished job for people (stderr) and for scripts (one line of JSON on stdout).

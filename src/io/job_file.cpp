@@ -172,9 +172,6 @@ struct Setter {
 
 /// True where the value is right in the format but not run by this version.
 bool is_unavailable(const JobKey& key, const Toml& value) {
-  if (const auto* number = std::get_if<NumberKey>(&key.type)) {
-    return number->min == number->max && (value.is_floating() || value.is_integer());
-  }
   const auto* choice = std::get_if<ChoiceKey>(&key.type);
   return choice != nullptr && value.is_string() &&
          std::ranges::find(choice->unavailable, value.as_string().str) != choice->unavailable.end();

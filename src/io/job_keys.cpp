@@ -46,9 +46,6 @@ ChoiceKey choice(std::vector<Enum> values, std::vector<std::string_view> unavail
 ChoiceKey only(std::string_view word, std::vector<std::string_view> unavailable) {
   return {{word}, std::move(unavailable), [word](const Job&) { return word; }, [](Job&, std::string_view) {}};
 }
-NumberKey only(double value) {
-  return {value, value, [value](const Job&) { return value; }, [](Job&, double) {}};
-}
 
 constexpr int most_ranks = 1 << 20;
 constexpr std::int64_t most_tokens = std::int64_t{1} << 40;
@@ -167,7 +164,19 @@ void add_placement(std::vector<JobKey>& keys) {
 }
 
 void add_experts(std::vector<JobKey>& keys) {
-  keys.push_back({"replicas.ratio", Effect::execution, only(1.0), "physical experts for each logical one"});
+  using enum ReplicaRouterKind;
+  keys.push_back({"replicas.ratio", Effect::execution,
+                  number(
+                      1.0, 1024.0, [](auto& j) -> auto& { return j.replicas.ratio; }),
+                  "physical experts for each logical one; the most loaded ones of placement.trace get the copies"});
+  keys.push_back({"replicas.router", Effect::execution,
+                  choice(
+                      std::vector{even, metro, fewest_first, exact}, {}, [](auto& j) -> auto& { return j.replicas.router; }),
+                  "which copy serves a row; even: all alike; the others read few weights: METRO, fewest copies first, the best"});
+  keys.push_back({"replicas.knee_rows", Effect::execution,
+                  number(
+                      0.0, 1e9, [](auto& j) -> auto& { return j.replicas.knee_rows; }),
+                  "rows per active expert above which router even is used; moebius profile measures it"});
   keys.push_back({"capacity.method", Effect::results, only("off", {"drop", "expanded_drop", "one_shot", "reroute"}),
                   "what happens to rows above an expert's capacity; off: there is no capacity"});
 }
@@ -266,10 +275,7 @@ std::string value_as_toml(const JobKey& key, const Job& job) {
 std::string describe_allowed(const JobKey& key) {
   return std::visit(
       Overloaded{[](const IntegerKey& type) { return fmt::format("an integer from {} to {}", type.min, type.max); },
-                 [](const NumberKey& type) {
-                   return type.min == type.max ? number_as_toml(type.min)
-                                               : fmt::format("a number from {} to {}", type.min, type.max);
-                 },
+                 [](const NumberKey& type) { return fmt::format("a number from {} to {}", type.min, type.max); },
                  [](const SwitchKey&) -> std::string { return "true or false"; },
                  [](const PathKey&) -> std::string { return "a path in quotes"; },
                  [](const OptionalPathKey&) -> std::string { return "a path in quotes, or empty"; },

@@ -58,6 +58,19 @@ struct RoutingTrace {
   std::vector<std::int32_t> rows;  // [num_steps, num_layers, num_experts]
 };
 
+/// What the micro-batches of all attention ranks asked of the expert ranks. An activated expert is a physical one
+/// with at least one row in a micro-batch: its weights are read for it.
+struct ExpertActivation {
+  int num_layers = 0, num_ranks = 0;
+  std::int64_t expert_weight_bytes = 0;             ///< of one physical expert
+  std::vector<std::int64_t> micro_batches;          // [num_layers]
+  std::vector<std::int64_t> even_micro_batches;     // [num_layers] of these, with rows dealt out to all replicas
+  std::vector<std::int64_t> largest_activated;      // [num_layers] sum over micro-batches of the largest of a rank
+  std::vector<std::int64_t> largest_rows;           // [num_layers] likewise
+  std::vector<std::int64_t> activated, rows;        // [num_layers, num_ranks] sums over micro-batches
+  std::vector<std::int64_t> max_activated, max_rows;  // [num_layers, num_ranks] of one micro-batch
+};
+
 /// A change of the placement while the job ran.
 struct PlacementChange {
   double time_s = 0;            ///< since the start of the loop
@@ -81,6 +94,7 @@ struct RunRecord {
   ExpertLoad load;
   PlacementHistory placement;
   RoutingTrace trace;
+  ExpertActivation activation;
   std::vector<PlacementChange> changes;  ///< one for each generation after the first
 };
 

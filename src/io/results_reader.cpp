@@ -121,6 +121,10 @@ PlacementHistory ResultsReader::placement() const {
   return has_master() ? read_placement(opened_->master->get()) : PlacementHistory{};
 }
 
+ExpertActivation ResultsReader::expert_activation() const {
+  return has_master() ? read_expert_activation(opened_->master->get()) : ExpertActivation{};
+}
+
 RoutingTrace ResultsReader::routing_trace() const {
   return has_master() ? read_routing_trace(opened_->master->get()) : RoutingTrace{};
 }

@@ -47,6 +47,7 @@ class ResultsReader {
   [[nodiscard]] ExpertLoad expert_load() const;
   [[nodiscard]] PlacementHistory placement() const;
   [[nodiscard]] RoutingTrace routing_trace() const;
+  [[nodiscard]] ExpertActivation expert_activation() const;
   [[nodiscard]] std::vector<PlacementChange> placement_changes() const;
 
  private:

@@ -35,6 +35,26 @@ constexpr ArraySpec expert_placement{"/experts/placement", i32,
 constexpr ArraySpec trace_rows{"/experts/trace/rows", i32, "rows per routed expert [step, layer, expert]", "1"};
 constexpr ArraySpec trace_step_tokens{"/experts/trace/step_tokens", i64, "tokens of a step, per attention rank; 0: not recorded", "1"};
 
+constexpr ArraySpec activation_bytes{"/experts/activation/expert_weight_bytes", i64, "weights of one physical expert", "bytes"};
+struct LayerArray {
+  ArraySpec spec;
+  std::vector<std::int64_t> ExpertActivation::*values;
+};
+constexpr LayerArray activation_of_layers[] = {
+    {{"/experts/activation/micro_batches", i64, "micro-batches sent to experts [layer]", "1"}, &ExpertActivation::micro_batches},
+    {{"/experts/activation/even_micro_batches", i64, "of these, with rows dealt out to all replicas [layer]", "1"},
+     &ExpertActivation::even_micro_batches},
+    {{"/experts/activation/largest_activated", i64, "sum over micro-batches of the most physical experts with rows on a rank [layer]", "1"},
+     &ExpertActivation::largest_activated},
+    {{"/experts/activation/largest_rows", i64, "sum over micro-batches of the most rows on a rank [layer]", "1"},
+     &ExpertActivation::largest_rows}};
+constexpr LayerArray activation_of_ranks[] = {
+    {{"/experts/activation/activated", i64, "sum over micro-batches of physical experts with rows [layer, rank]", "1"}, &ExpertActivation::activated},
+    {{"/experts/activation/rows", i64, "sum over micro-batches of rows [layer, rank]", "1"}, &ExpertActivation::rows},
+    {{"/experts/activation/max_activated", i64, "most physical experts with rows in a micro-batch [layer, rank]", "1"},
+     &ExpertActivation::max_activated},
+    {{"/experts/activation/max_rows", i64, "most rows in a micro-batch [layer, rank]", "1"}, &ExpertActivation::max_rows}};
+
 constexpr ArraySpec change_time{"/rebalance/time", f64, "when the placement changed, from the start of the loop", "s"};
 constexpr ArraySpec change_generation{"/rebalance/generation", i32, "generation of the placement that began", "1"};
 constexpr ArraySpec change_predicted{"/rebalance/predicted", f64, "time that the change was to save", "s"};
@@ -84,6 +104,19 @@ std::vector<Value> read_column(hid_t file, const ArraySpec& spec, std::size_t nu
   return values;
 }
 
+void write_activation(hid_t file, const ExpertActivation& a) {
+  const hsize_t one[] = {1}, layers[] = {static_cast<hsize_t>(a.num_layers)}, ranks[] = {layers[0], static_cast<hsize_t>(a.num_ranks)};
+  write_array(file, activation_bytes, one, &a.expert_weight_bytes);
+  for (const auto& [spec, values] : activation_of_layers) {
+    MOEBIUS_EXPECT((a.*values).size() == layers[0]);
+    write_array(file, spec, layers, (a.*values).data());
+  }
+  for (const auto& [spec, values] : activation_of_ranks) {
+    MOEBIUS_EXPECT((a.*values).size() == ranks[0] * ranks[1]);
+    write_array(file, spec, ranks, (a.*values).data());
+  }
+}
+
 Phase phase_named(const std::string& name) {
   for (std::size_t i = 0; i < num_phases; ++i)
     if (to_string(static_cast<Phase>(i)) == name) return static_cast<Phase>(i);
@@ -127,6 +160,7 @@ void write_run_tables(hid_t file, const RunRecord& record) {
   write_array(file, trace_rows, trace_dims, t.rows.data());
   const hsize_t one[] = {1};
   write_array(file, trace_step_tokens, one, &t.step_tokens);
+  write_activation(file, record.activation);
   const auto& changes = record.changes;
   write_column<double>(file, change_time, changes, [](const PlacementChange& c) { return c.time_s; });
   write_column<std::int32_t>(file, change_generation, changes, [](const PlacementChange& c) { return c.generation; });
@@ -198,6 +232,17 @@ PlacementHistory read_placement(hid_t file) {
   placement.num_ranks = static_cast<int>(dims[2]);
   placement.num_places = static_cast<int>(dims[3]);
   return placement;
+}
+
+ExpertActivation read_expert_activation(hid_t file) {
+  std::vector<hsize_t> dims;
+  ExpertActivation activation;
+  activation.expert_weight_bytes = read_column<std::int64_t>(file, activation_bytes, 1)[0];
+  for (const auto& [spec, values] : activation_of_layers) activation.*values = read_all<std::int64_t>(file, spec, 1, dims);
+  for (const auto& [spec, values] : activation_of_ranks) activation.*values = read_all<std::int64_t>(file, spec, 2, dims);
+  activation.num_layers = static_cast<int>(dims[0]);
+  activation.num_ranks = static_cast<int>(dims[1]);
+  return activation;
 }
 
 RoutingTrace read_routing_trace(hid_t file) {

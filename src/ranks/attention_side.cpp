@@ -205,11 +205,16 @@ void AttentionSide::run_layer(LayerId layer, double now, PhaseClock& clock) {
 
 void AttentionSide::dispatch(LayerId layer) {
   const int k = parts_.config.experts_per_token;
-  for (std::size_t i = 0; i < batch_rows_.size(); ++i) {
-    const std::int32_t* ids = parts_.states.topk_ids(batch_rows_[i]);
+  batch_experts_.clear();
+  for (const std::int32_t row : batch_rows_) {
+    const std::int32_t* ids = parts_.states.topk_ids(row);
+    batch_experts_.insert(batch_experts_.end(), ids, ids + k);
     if (parts_.recorder != nullptr) parts_.recorder->add(layer, {ids, static_cast<std::size_t>(k)});
-    for (int k_idx = 0; k_idx < k; ++k_idx) {
-      const policy::PhysicalExpert host = parts_.placement.host(layer, ExpertId(ids[k_idx]));
+  }
+  const std::span<const policy::PhysicalExpert> hosts = parts_.router.route(layer, batch_experts_);
+  for (std::size_t i = 0, pair = 0; i < batch_rows_.size(); ++i) {
+    for (int k_idx = 0; k_idx < k; ++k_idx, ++pair) {
+      const policy::PhysicalExpert host = hosts[pair];
       if (pairs_to_.size() <= host.rank.idx()) pairs_to_.resize(host.rank.idx() + 1);
       pairs_to_[host.rank.idx()].push_back(
           {static_cast<std::int32_t>(i), {0, static_cast<std::uint16_t>(k_idx), host.place.value}});

@@ -19,7 +19,7 @@
 #include "model/attention_stack.hpp"
 #include "model/kv_cache.hpp"
 #include "model/token_states.hpp"
-#include "policy/placement.hpp"
+#include "policy/replica_router.hpp"
 #include "policy/routing_recorder.hpp"
 #include "policy/scheduler.hpp"
 #include "ranks/outbox.hpp"
@@ -42,7 +42,7 @@ class AttentionSide {
     model::AttentionStack& stack;
     model::KvCache& kv;
     model::TokenStates& states;
-    const policy::ExpertPlacement& placement;
+    policy::ReplicaRouter& router;
     Workload& workload;
     Scorer& scorer;
     Outbox& outbox;
@@ -112,6 +112,7 @@ class AttentionSide {
   std::vector<int> batch_positions_;
   std::vector<model::SegmentRef> batch_refs_;
   std::vector<TokenId> new_tokens_;
+  std::vector<std::int32_t> batch_experts_;       // [rows of the micro-batch, experts_per_token]
   std::vector<std::vector<Pair>> pairs_to_;       // [num_ranks] of the micro-batch
   std::vector<std::uint8_t> in_reach_;            // [num_ranks]
   std::int64_t num_in_flight_ = 0;                // segments

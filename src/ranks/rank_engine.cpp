@@ -133,13 +133,16 @@ void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
   if (parts_.job.placement.record_trace) {
     recorder_ = std::make_unique<policy::RoutingRecorder>(parts_.config.num_layers, parts_.config.num_experts);
   }
+  const int num_ranks = std::max(parts_.attention_ranks.back(), parts_.expert_ranks.back()).value + 1;
+  router_ = std::make_unique<policy::ReplicaRouter>(parts_.placement, parts_.config.num_layers, parts_.config.num_experts, num_ranks,
+                                                    parts_.transport.rank().value, parts_.job.replicas);
   attention_ = std::make_unique<AttentionSide>(
       AttentionSide::Parts{.config = parts_.config,
                            .compute = compute,
                            .stack = *attention_stack_,
                            .kv = *kv_,
                            .states = *states_,
-                           .placement = parts_.placement,
+                           .router = *router_,
                            .workload = *workload_,
                            .scorer = *scorer_,
                            .outbox = outbox_,

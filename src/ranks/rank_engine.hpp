@@ -66,6 +66,7 @@ class RankEngine {
   [[nodiscard]] const Workload* workload() const { return workload_.get(); }  ///< nullptr without the role
   [[nodiscard]] const AttentionSide* attention() const { return attention_.get(); }
   [[nodiscard]] const model::KvCache* kv() const { return kv_.get(); }
+  [[nodiscard]] const policy::ReplicaRouter* router() const { return router_.get(); }  ///< nullptr without attention
   [[nodiscard]] const policy::RoutingRecorder* recorder() const { return recorder_.get(); }  ///< nullptr: not recording
   [[nodiscard]] const ExpertSide* experts() const { return expert_side_.get(); }
   /// Packed weights of this rank.
@@ -91,6 +92,7 @@ class RankEngine {
   std::unique_ptr<Scorer> scorer_;
   std::unique_ptr<Workload> workload_;
   std::unique_ptr<policy::RoutingRecorder> recorder_;
+  std::unique_ptr<policy::ReplicaRouter> router_;
   std::unique_ptr<AttentionSide> attention_;
   std::unique_ptr<ExpertSide> expert_side_;
   std::unique_ptr<EventLoop> loop_;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <type_traits>
 
 #include "base/check.hpp"
@@ -79,6 +80,16 @@ void visit(Report& report, Archive& archive) {
   archive(report.kv_blocks_evicted);
   archive(report.experts);
   archive(report.load);
+  archive(report.activation.num_layers);
+  archive(report.activation.num_ranks);
+  archive(report.activation.micro_batches);
+  archive(report.activation.even_micro_batches);
+  archive(report.activation.largest_activated);
+  archive(report.activation.largest_rows);
+  archive(report.activation.activated);
+  archive(report.activation.rows);
+  archive(report.activation.max_activated);
+  archive(report.activation.max_rows);
   archive(report.trace.step_tokens);
   archive(report.trace.num_steps);
   archive(report.trace.num_layers);
@@ -86,7 +97,42 @@ void visit(Report& report, Archive& archive) {
   archive(report.trace.rows);
 }
 
+void fill_activation(io::ExpertActivation& table, const std::vector<RankReport>& reports) {
+  policy::ActivationCounters sum = all_activation(reports);
+  table = {.num_layers = sum.num_layers,
+           .num_ranks = sum.num_ranks,
+           .micro_batches = std::move(sum.micro_batches),
+           .even_micro_batches = std::move(sum.even_micro_batches),
+           .largest_activated = std::move(sum.largest_activated),
+           .largest_rows = std::move(sum.largest_rows),
+           .activated = std::move(sum.activated),
+           .rows = std::move(sum.rows),
+           .max_activated = std::move(sum.max_activated),
+           .max_rows = std::move(sum.max_rows)};
+}
+
 }  // namespace
+
+policy::ActivationCounters all_activation(const std::vector<RankReport>& reports) {
+  policy::ActivationCounters sum;
+  for (const RankReport& report : reports) sum.add(report.activation);
+  return sum;
+}
+
+ActivationSummary summarise_activation(const std::vector<RankReport>& reports, std::size_t num_expert_ranks) {
+  const policy::ActivationCounters sum = all_activation(reports);
+  const auto total = [](const std::vector<std::int64_t>& values) { return static_cast<double>(std::accumulate(values.begin(), values.end(), std::int64_t{0})); };
+  ActivationSummary summary;
+  const double micro_batches = total(sum.micro_batches);
+  if (micro_batches == 0) return summary;
+  const double cells = micro_batches * static_cast<double>(num_expert_ranks);
+  summary.activated_max = total(sum.largest_activated) / micro_batches;
+  summary.activated_mean = total(sum.activated) / cells;
+  summary.rows_max = total(sum.largest_rows) / micro_batches;
+  summary.rows_mean = total(sum.rows) / cells;
+  summary.even_share = total(sum.even_micro_batches) / micro_batches;
+  return summary;
+}
 
 std::vector<std::byte> to_bytes(const RankReport& report) {
   Packer packer;
@@ -105,6 +151,7 @@ void fill_rank_tables(io::RunRecord& record, const std::vector<RankReport>& repo
   const int num_layers = setup.config.num_layers, num_experts = setup.config.num_experts;
   record.load = {.num_layers = num_layers, .num_experts = num_experts,
                  .rows = std::vector<std::int64_t>(static_cast<std::size_t>(num_layers) * static_cast<std::size_t>(num_experts))};
+  fill_activation(record.activation, reports);
   std::vector<policy::RoutingTrace> traces;
   for (const RankReport& report : reports) traces.push_back(report.trace);
   policy::RoutingTrace trace = policy::add_traces(std::move(traces));

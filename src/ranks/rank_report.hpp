@@ -12,6 +12,7 @@
 
 #include "base/timing.hpp"
 #include "io/results_master.hpp"
+#include "policy/replica_router.hpp"
 #include "policy/routing_recorder.hpp"
 #include "ranks/attention_side.hpp"
 #include "ranks/expert_side.hpp"
@@ -33,12 +34,18 @@ struct RankReport {
   std::int64_t kv_blocks_evicted = 0;
   ExpertCounters experts;
   std::vector<std::vector<std::int64_t>> load;    ///< rows computed per [layer][place]
+  policy::ActivationCounters activation;          ///< empty without attention
   policy::RoutingTrace trace;                     ///< empty where nothing was recorded
 };
 
 /// Between ranks of one build; a report that was cut short is a broken contract.
 std::vector<std::byte> to_bytes(const RankReport& report);
 RankReport report_from_bytes(std::span<const std::byte> bytes);
+
+ActivationSummary summarise_activation(const std::vector<RankReport>& reports, std::size_t num_expert_ranks);
+
+/// Of all attention ranks together.
+policy::ActivationCounters all_activation(const std::vector<RankReport>& reports);
 
 /// Timing, memory, expert load and placement of all ranks.
 void fill_rank_tables(io::RunRecord& record, const std::vector<RankReport>& reports, const JobSetup& setup);

@@ -67,6 +67,7 @@ RankReport make_report(const comm::Session& session, const RankEngine& engine, R
     report.attention = engine.attention()->counters();
     report.work = engine.workload()->counters();
     report.kv_blocks_evicted = engine.kv()->num_evicted();
+    report.activation = engine.router()->counters();
     if (engine.recorder() != nullptr) report.trace = engine.recorder()->trace();
   }
   if (engine.experts() != nullptr) {
@@ -128,10 +129,12 @@ JobOutcome conclude(const std::vector<RankReport>& reports, const io::MasterSumm
     returned += report.experts.rows_sent;
     busiest = std::max(busiest, report.experts.rows_computed);
     num_experts_ranks += report.role != to_string(Roles::attention);
+    outcome.expert_calls += report.experts.calls;
   }
   outcome.conserved = sent == received_by_experts && sent == computed && sent == returned && sent == arrived &&
                       outcome.rows_before + emitted == master.num_rows;
   outcome.memory = explain_memory(reports);
+  outcome.activation = summarise_activation(reports, static_cast<std::size_t>(num_experts_ranks));
   if (computed > 0) outcome.imbalance = static_cast<double>(busiest * num_experts_ranks) / static_cast<double>(computed);
   return outcome;
 }
@@ -157,6 +160,7 @@ io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, co
                        {"expert_placement", describe_placement(resolved.job)},
                        {"emulated_slowdown", describe_slowdown(resolved.job, static_cast<int>(setup.layout.expert_ranks.size()))}});
   fill_rank_tables(record, reports, setup);
+  record.activation.expert_weight_bytes = static_cast<std::int64_t>(model::ExpertStack::expert_bytes(setup.config, resolved.job.model.compute));
   return record;
 }
 

@@ -32,6 +32,13 @@ enum class JobEnd : std::uint8_t {
   was_done,  ///< an earlier run had left nothing to do
 };
 
+/// What a micro-batch asked of the expert ranks, in the mean: the most of a rank, and the mean of ranks.
+struct ActivationSummary {
+  double activated_max = 0, activated_mean = 0;  ///< physical experts with rows
+  double rows_max = 0, rows_mean = 0;
+  double even_share = 0;  ///< of micro-batches, with rows dealt out to all replicas
+};
+
 /// What rank 0 knows at the end; other ranks get zeros.
 struct JobOutcome {
   JobEnd end = JobEnd::done;
@@ -47,6 +54,8 @@ struct JobOutcome {
   double loop_s = 0;                            ///< longest event loop of a rank
   Digest128 digest;
   bool conserved = false;   ///< (row, expert) pairs sent = computed = returned, requests taken = emitted
+  ActivationSummary activation;
+  std::int64_t expert_calls = 0;  ///< each reads the weights of an expert once
   double imbalance = 1.0;   ///< busiest expert rank over the mean, in rows
   std::int64_t peak_rss_bytes = 0;  ///< of the largest rank
   std::string memory;               ///< what the largest rank of each role uses it for, a line each

@@ -172,8 +172,7 @@ TEST_F(JobFileTest, names_file_line_and_key_of_what_is_wrong) {
       {"[layout]\nmode = \"replicate\"",
        "job.toml:8: layout.mode is \"replicate\" (this version of moebius does not run that) write \"split\" or "
        "\"colocated\""},
-      {"[replicas]\nratio = 1.25",
-       "job.toml:8: replicas.ratio is 1.25 (this version of moebius does not run that) write 1.0"},
+      {"[replicas]\nratio = 0.5", "job.toml:8: replicas.ratio is 0.5 (it must be a number from 1 to 1024)"},
       {"[capacity]\nmethod = \"drop\"", "job.toml:8: capacity.method is \"drop\" (this version"},
       {"[placement]\nplanner = \"magic\"", "job.toml:8: placement.planner is \"magic\" (it must be \"linear\" or \"round_robin\""},
       {"[placement]\nfile = 3", "job.toml:8: placement.file is 3 (it must be a path in quotes, or empty)"},
@@ -239,7 +238,9 @@ nodes = 2
 record_trace = true
 emulated_slowdown = [1, 2.5]
 [replicas]
-ratio = 1
+ratio = 1.25
+router = "metro"
+knee_rows = 3
 [capacity]
 method = "off"
 )");
@@ -252,6 +253,9 @@ method = "off"
   EXPECT_EQ(j.placement.nodes, 2);
   EXPECT_TRUE(j.placement.record_trace);
   EXPECT_EQ(j.placement.emulated_slowdown, (std::vector<double>{1, 2.5}));
+  EXPECT_EQ(j.replicas.ratio, 1.25);
+  EXPECT_EQ(j.replicas.router, ReplicaRouterKind::metro);
+  EXPECT_EQ(j.replicas.knee_rows, 3);
   for (const auto& entry : job.entries) {
     const bool here = entry.key.starts_with("placement.") || entry.key.starts_with("replicas.") || entry.key.starts_with("capacity.");
     if (here) { EXPECT_NE(entry.origin, "default") << entry.key << " is not in this test"; }

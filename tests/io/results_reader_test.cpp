@@ -84,6 +84,12 @@ TEST_F(ResultsReaderTest, GivesBackWhatIsKnownOfTheRun) {
   EXPECT_EQ(reader.routing_trace().num_steps, 2);
   EXPECT_EQ(reader.routing_trace().num_layers, 1);
   EXPECT_EQ(reader.routing_trace().rows, record.trace.rows);
+  EXPECT_EQ(reader.expert_activation().expert_weight_bytes, 4096);
+  EXPECT_EQ(reader.expert_activation().num_ranks, 3);
+  EXPECT_EQ(reader.expert_activation().even_micro_batches, record.activation.even_micro_batches);
+  EXPECT_EQ(reader.expert_activation().largest_rows, record.activation.largest_rows);
+  EXPECT_EQ(reader.expert_activation().max_activated, record.activation.max_activated);
+  EXPECT_EQ(reader.expert_activation().rows, record.activation.rows);
   EXPECT_EQ(reader.placement_changes(), record.changes);
 }
 

@@ -169,6 +169,9 @@ inline RunRecord sample_record(std::int64_t num_rows_expected) {
   record.memory = {{.rank = 0, .peak_rss_bytes = 123456789}, {.rank = 1, .peak_rss_bytes = 5}};
   record.load = {.num_layers = 2, .num_experts = 3, .rows = {1, 2, 3, 4, 5, 6}};
   record.trace = {.step_tokens = 64, .num_steps = 2, .num_layers = 1, .num_experts = 3, .rows = {7, 8, 9, 1, 0, 2}};
+  record.activation = {.num_layers = 1, .num_ranks = 3, .expert_weight_bytes = 4096, .micro_batches = {5}, .even_micro_batches = {2},
+                       .largest_activated = {9}, .largest_rows = {11}, .activated = {1, 2, 3}, .rows = {4, 5, 6}, .max_activated = {7, 8, 9},
+                       .max_rows = {10, 11, 12}};
   record.placement = {
       .num_generations = 1, .num_layers = 2, .num_ranks = 2, .num_places = 2, .expert = {0, 2, 1, -1, 0, 1, 2, -1}};
   record.changes = {{.time_s = 1.5, .generation = 1, .predicted_gain_s = 0.5, .measured_gain_s = 0.25},

@@ -94,6 +94,21 @@ TEST(ExpertPlan, any_placement_gives_the_same_bits) {
   }
 }
 
+TEST(ExpertPlan, replicas_and_their_routers_give_the_same_bits) {
+  Job job;
+  job.schedule.aging_ms = 1e9;
+  const EngineRun alone = run_engines(test_model(), job, 1, some_requests(), 1);
+  for (const ReplicaRouterKind router : {ReplicaRouterKind::even, ReplicaRouterKind::metro, ReplicaRouterKind::fewest_first, ReplicaRouterKind::exact}) {
+    for (const double knee_rows : {1.5, 1e9}) {
+      job.replicas = {.ratio = 1.5, .router = router, .knee_rows = knee_rows};
+      job.layout.mode = knee_rows < 2 ? LayoutMode::colocated : LayoutMode::split;
+      const EngineRun run = run_engines(test_model(), job, 4, some_requests(), 7);
+      EXPECT_EQ(run.digest(), alone.digest()) << to_string(router) << " " << knee_rows;
+      EXPECT_EQ(run.rows_computed, run.pairs_sent);
+    }
+  }
+}
+
 TEST(ExpertPlan, files_of_other_jobs_are_refused) {
   const ModelConfig& config = test_model().config;
   Job job;

@@ -13,6 +13,9 @@ RankReport example() {
                     .memory = {{"kv_cache", 12}, {"", 0}}, .experts = {.rows_received = 5, .calls = 2}, .load = {{1, 2}, {}, {3}},
                     .trace = {64, 1, 1, 2, {3, 4}}};
   report.phases[4] = {.seconds = 0.25, .calls = 9, .rows = 8, .bytes = 7};
+  report.activation = policy::ActivationCounters(2, 3);
+  report.activation.max_rows[5] = 8;
+  report.activation.micro_batches[1] = 4;
   return report;
 }
 
@@ -24,9 +27,29 @@ TEST(RankReport, SurvivesTheTrip) {
   EXPECT_EQ(report.memory, example().memory);
   EXPECT_EQ(report.load, example().load);
   EXPECT_EQ(report.trace, example().trace);
+  EXPECT_EQ(report.activation, example().activation);
   EXPECT_EQ(report.phases[4].rows, 8);
   EXPECT_EQ(report.experts.calls, 2);
   EXPECT_EQ(to_bytes(report), to_bytes(example()));
+}
+
+TEST(RankReport, ActivationIsTheMeanOverMicroBatchesAndRanks) {
+  RankReport expert, first = example(), second;
+  first.activation = policy::ActivationCounters(1, 3);
+  first.activation.micro_batches = {4};
+  first.activation.even_micro_batches = {1};
+  first.activation.largest_activated = {12};
+  first.activation.largest_rows = {20};
+  first.activation.activated = {0, 10, 6};
+  first.activation.rows = {0, 16, 8};
+  second.activation = first.activation;
+  const ActivationSummary summary = summarise_activation({first, expert, second}, 2);
+  EXPECT_EQ(summary.activated_max, 3.0);
+  EXPECT_EQ(summary.activated_mean, 2.0);
+  EXPECT_EQ(summary.rows_max, 5.0);
+  EXPECT_EQ(summary.rows_mean, 3.0);
+  EXPECT_EQ(summary.even_share, 0.25);
+  EXPECT_EQ(summarise_activation({expert}, 2).activated_max, 0.0);
 }
 
 TEST(RankReport, EveryTruncationIsNoticed) {
