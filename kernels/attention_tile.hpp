@@ -98,7 +98,7 @@ MOEBIUS_INLINE const std::byte* item_at(const AttendTask& task, int item) {
 template <class N, class P>
 int items_ahead(const AttendTask& task) {
   const std::int64_t block_bytes = num_steps<P>(task.key_dim) * step_bytes;
-  const auto items = static_cast<int>(2 * fetch_distance / block_bytes);
+  const auto items = static_cast<int>(1 * fetch_distance / block_bytes);
   return task.num_tokens * task.group <= N::max_rows && items > 1 ? items : 1;
 }
 

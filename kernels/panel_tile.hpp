@@ -168,8 +168,8 @@ MOEBIUS_INLINE void tile_part(const TileCall& call) {
       if (ahead != nullptr) {
 #pragma GCC unroll 4
         for (int panel = 0; panel < panels; ++panel) {
-          __builtin_prefetch(ahead + panel * call.panel_bytes, 0, 2);
-          __builtin_prefetch(ahead + panel * call.panel_bytes + 64, 0, 2);
+          __builtin_prefetch(ahead + panel * call.panel_bytes, 0, 3);
+          __builtin_prefetch(ahead + panel * call.panel_bytes + 64, 0, 3);
         }
         ahead += call.ahead_step;
       }

@@ -50,6 +50,7 @@ struct Job {
     bool lookback = false;    ///< defrag: add the mean length over the last 10 picks
     int block_layers = 2;     ///< mbflfs: s
     double aging_ms = 200.0;  ///< a queue whose oldest row waited longer goes first
+    bool gather_short_batches = true;  ///< a short attention queue waits a moment for rows that are under way to it
   } schedule;
   struct Limits {
     int max_tokens_in_flight = 1024;  ///< per attention rank; bounds expert queue memory

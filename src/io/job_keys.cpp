@@ -107,6 +107,9 @@ void add_schedule(std::vector<JobKey>& keys) {
                   number(
                       0.0, 1e9, [](auto& j) -> auto& { return j.schedule.aging_ms; }),
                   "a queue whose oldest row waited longer goes first, whatever the scheduler says"});
+  keys.push_back({"schedule.gather_short_batches", Effect::execution,
+                  SwitchKey{[](Job& j) -> bool& { return j.schedule.gather_short_batches; }},
+                  "a short attention queue waits for rows under way to it, at most as long as two passes over a layer's experts take"});
 }
 
 void add_limits(std::vector<JobKey>& keys) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ranks/event_loop.hpp"
 
-#include <cstdlib>
 #include <thread>
 
 #include "base/check.hpp"
@@ -59,8 +58,7 @@ EventLoop::Outcome EventLoop::work(double now) {
   }
   if (parts_.attention != nullptr && parts_.attention->admit(now, parts_.clock)) worked = true;
   if (parts_.outbox.pump() > 0) worked = true;
-  static const double factor = std::getenv("HOLD") ? std::atof(std::getenv("HOLD")) : 0.0;
-  if (parts_.attention != nullptr) parts_.attention->show_held(now, parts_.experts != nullptr ? factor * parts_.experts->fixed_call_s() * parts_.experts->max_hosted() : 0.0);
+  if (parts_.attention != nullptr) parts_.attention->show_held(now, patience_s());
   if (const auto pick = parts_.scheduler.pick(parts_.table, now)) {
     worked = true;
     run_queue(*pick, now);
@@ -69,6 +67,11 @@ EventLoop::Outcome EventLoop::work(double now) {
   parts_.transport.flush();
   parts_.transport.progress();
   return worked ? Outcome::worked : Outcome::idle;
+}
+
+double EventLoop::patience_s() const {
+  // Twice what a second pass would cost: one pass may be the own one, whose outputs are waited for.
+  return parts_.gather_short_batches && parts_.experts != nullptr ? 2.0 * parts_.experts->fixed_pass_s() : 0.0;
 }
 
 void EventLoop::run_queue(policy::QueueRef pick, double now) {

@@ -41,6 +41,7 @@ class EventLoop {
     AttentionSide* attention;             ///< nullptr without the role
     ExpertSide* experts;                  ///< nullptr without the role
     std::span<const RankId> expert_ranks;  ///< who gets FIN from an attention rank
+    bool gather_short_batches = false;     ///< see AttentionSide::show_held
   };
   /// Called at the end of every turn; has to be cheap.
   using Beat = std::function<void(const LoopStatus&)>;
@@ -55,6 +56,8 @@ class EventLoop {
  private:
   enum class Outcome : std::uint8_t { worked, idle };
   Outcome work(double now);
+  /// How long a short batch is held back.
+  [[nodiscard]] double patience_s() const;
   void run_queue(policy::QueueRef pick, double now);
   void deliver(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload);
   void send_fin();

@@ -58,10 +58,9 @@ class ExpertSide {
     return num_fins_ == options_.num_sources && counters_.rows_computed == counters_.rows_received;
   }
 
-  /// What a call costs however few rows it has: reading the weights. The lower edge of the last calls, in seconds.
-  [[nodiscard]] double fixed_call_s() const { return fixed_call_s_; }
-  /// Hosted experts of a layer, the most of all layers.
-  [[nodiscard]] int max_hosted() const { return max_hosted_; }
+  /// What a pass over all hosted experts of a layer costs however few rows there are, in seconds: reading the weights.
+  /// By the lower edge of the last calls.
+  [[nodiscard]] double fixed_pass_s() const { return fixed_call_s_ * max_hosted_; }
   [[nodiscard]] const ExpertCounters& counters() const { return counters_; }
   /// Bytes of the row store.
   [[nodiscard]] std::size_t bytes() const { return static_cast<std::size_t>(options_.max_rows_stored) * row_bytes_; }

@@ -75,7 +75,8 @@ RankEngine::RankEngine(Parts parts, PhaseClock& clock, EventLoop::Beat beat)
                        .stages = stages_,
                        .attention = attention_.get(),
                        .experts = expert_side_.get(),
-                       .expert_ranks = parts_.expert_ranks},
+                       .expert_ranks = parts_.expert_ranks,
+                       .gather_short_batches = parts_.job.schedule.gather_short_batches},
       std::move(beat));
 }
 

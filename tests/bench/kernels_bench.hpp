@@ -70,6 +70,7 @@ class AttentionBench {
   };
   void prefill(benchmark::State& state, ComputeType type, Heads heads);
   void decode(benchmark::State& state, ComputeType type, Heads heads);
+  void decode_many(benchmark::State& state, ComputeType type, Heads heads);
 
   Meter& meter_;
 };

@@ -24,7 +24,7 @@ namespace moebius::ranks {
 struct EngineRun {
   std::map<std::pair<std::int64_t, int>, Row> rows;  ///< by (line, choice)
   std::vector<std::int64_t> lines;                   ///< in the order in which their rows came out
-  std::int64_t pairs_sent = 0, rows_computed = 0, outputs_received = 0, refused = 0, turns = 0;
+  std::int64_t pairs_sent = 0, rows_computed = 0, outputs_received = 0, micro_batches = 0, refused = 0, turns = 0;
   std::int64_t tokens_fed = 0, root_tokens = 0, root_tokens_reused = 0, blocks_evicted = 0;
   [[nodiscard]] Digest128 digest() const {
     Digest128 sum;
@@ -52,6 +52,7 @@ inline void add_counters(const RankEngine& engine, EngineRun& run) {
   if (engine.attention() != nullptr) {
     run.pairs_sent += engine.attention()->counters().pairs_sent;
     run.outputs_received += engine.attention()->counters().outputs_received;
+    run.micro_batches += engine.attention()->counters().micro_batches;
     run.tokens_fed += engine.workload()->counters().tokens_fed;
     run.root_tokens += engine.workload()->counters().root_tokens;
     run.root_tokens_reused += engine.workload()->counters().root_tokens_reused;

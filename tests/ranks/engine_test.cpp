@@ -51,7 +51,9 @@ std::vector<Request> mixed_requests() {
 
 Job small_job() {
   Job job;
-  job.schedule.aging_ms = 1e9;  // wall time must not steer a test that repeats from its seed
+  // Wall time must not steer a test that repeats from its seed.
+  job.schedule.aging_ms = 1e9;
+  job.schedule.gather_short_batches = false;
   return job;
 }
 
@@ -104,6 +106,24 @@ TEST(Engine, OrderOfRequestsDoesNotChangeRows) {
   std::ranges::reverse(requests);
   const EngineRun backward = run_engines(test_model(), small_job(), 3, requests, 2);
   EXPECT_EQ(forward.digest(), backward.digest());
+}
+
+// Rows of two ranks come back to each a few at a time; calls are made so long that waiting for the rest pays.
+TEST(Engine, ShortBatchesAreGatheredWhereAPassCostsMuchAndTheBitsStay) {
+  std::mt19937_64 random(11);
+  std::vector<Request> requests;
+  for (int i = 0; i < 12; ++i) {
+    requests.push_back({.custom_id = "g", .input_line = i + 1, .kind = RequestKind::generate_until, .context = random_tokens(random, 3)});
+    requests.back().sampling.max_tokens = 10;
+  }
+  Job job = small_job();
+  job.layout.mode = LayoutMode::colocated;
+  job.placement.emulated_slowdown = {200, 200};
+  const EngineRun at_once = run_engines(test_model(), job, 2, requests, 5);
+  job.schedule.gather_short_batches = true;
+  const EngineRun gathered = run_engines(test_model(), job, 2, requests, 5);
+  EXPECT_EQ(gathered.digest(), at_once.digest());
+  EXPECT_LT(4 * gathered.micro_batches, 3 * at_once.micro_batches) << "of " << at_once.micro_batches;
 }
 
 TEST(Engine, ContinuationsOfOneContextHaveTheBitsOfEachAlone) {
