@@ -7,8 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <span>
 
 #include "base/failure.hpp"
@@ -44,6 +46,11 @@ void os_failed(std::string_view doing, const std::filesystem::path& path) {
                 fmt::format("cannot {} {} ({}) {}", doing, path.native(), std::strerror(error),
                             full ? "make room on that file system and run again"
                                  : "check the path, its permissions and its file system")};
+}
+
+bool is_about_the_path(int error) {
+  constexpr int errors[] = {EACCES, EPERM, EROFS, ENOENT, ENOTDIR, EISDIR, ENAMETOOLONG, ELOOP, EINVAL, EEXIST};
+  return std::ranges::find(errors, error) != std::end(errors);
 }
 
 void sync_file(const FileDescriptor& file, const std::filesystem::path& name) {

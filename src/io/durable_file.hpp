@@ -30,6 +30,9 @@ class FileDescriptor {
 /// Throws the Failure for errno: a full disk is `does_not_fit`, everything else `unreadable_input`.
 [[noreturn]] void os_failed(std::string_view doing, const std::filesystem::path& path);
 
+/// Whether errno speaks of the path that a user chose (not allowed, not there, no folder), not of a disk that fails or is full.
+bool is_about_the_path(int error);
+
 /// Wait until what was written to an open file (its bytes and its length) is on the disk.
 void sync_file(const FileDescriptor& file, const std::filesystem::path& name);
 /// Wait until the names in a folder are on the disk.

@@ -3,7 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
+#include <utility>
 
 #include "base/failure.hpp"
 
@@ -19,6 +21,17 @@ herr_t take_first(unsigned depth, const H5E_error2_t* error, void* text) {
   return 0;
 }
 
+/// Of the page that HDF5 says when a system call failed, the beginning and the system's own words; always one line.
+std::string shortened(std::string cause) {
+  constexpr std::string_view before = "error message = '";
+  if (const auto at = cause.find(before); at != std::string::npos) {
+    const std::string words = cause.substr(at + before.size(), cause.find('\'', at + before.size()) - at - before.size());
+    cause = cause.substr(0, cause.find(':')) + ": " + words;
+  }
+  std::ranges::replace(cause, '\n', ' ');
+  return cause;
+}
+
 Hdf5Properties file_access() {
   Hdf5Properties access(hdf5_check(H5Pcreate(H5P_FILE_ACCESS), "prepare", "file access"));
   // Virtual datasets need the 1.10 file format anyway; it also keeps small datasets small.
@@ -31,6 +44,7 @@ Hdf5Properties file_access() {
 void hdf5_failed(std::string_view doing, std::string_view object) {
   std::string cause = "no cause given";
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_first, &cause);
+  cause = shortened(std::move(cause));
   const bool full = cause.find("No space left") != std::string::npos || cause.find("quota") != std::string::npos;
   const ExitCode code = full ? ExitCode::does_not_fit : ExitCode::unreadable_input;
   throw Failure{code, fmt::format("cannot {} {} (HDF5: {}) {}", doing, object, cause,

@@ -79,7 +79,11 @@ void make_directories(const fs::path& directory) {
     if (fs::exists(status) && !fs::is_directory(status))
       refuse(directory, fmt::format("{} is a file, not a folder", part.native()), "choose another output.path");
     if (fs::exists(status)) continue;
-    if (!fs::create_directory(part, error) && error)
+    if (!fs::create_directory(part, error) && error && !is_about_the_path(error.value())) {
+      errno = error.value();
+      os_failed("make the folder", part);
+    }
+    if (error)
       refuse(directory, fmt::format("cannot make the folder {}: {}", part.native(), error.message()),
              "choose a place that you may write to");
     sync_directory(part.parent_path());
@@ -90,6 +94,7 @@ void make_directories(const fs::path& directory) {
 void try_to_write(const fs::path& directory) {
   const fs::path probe = blocks_path(directory) / temporary_block_name({.rank = RankId(0), .sequence = 0}, 0);
   const int fd = ::open(probe.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (fd < 0 && !is_about_the_path(errno)) os_failed("create", probe);
   if (fd < 0) refuse(directory, std::strerror(errno), "choose a place that you may write to");
   const FileDescriptor file(fd);
   constexpr std::string_view text = "moebius writes here\n";

@@ -96,6 +96,7 @@ struct OpenedLock {
 OpenedLock open_lock(const std::filesystem::path& path) {
   int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (fd >= 0) return {FileDescriptor(fd), true};
+  if (!is_about_the_path(errno)) os_failed("create", path);
   if (errno != EEXIST) refuse(path, std::strerror(errno), "choose a place that you may write to");
   fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
   if (fd < 0 && errno != ENOENT) refuse(path, std::strerror(errno), "check the permissions of the file lock in it");

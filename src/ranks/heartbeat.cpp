@@ -82,15 +82,17 @@ void Heartbeat::check_for_stall(const LoopStatus& status, double now) {
 
 void Heartbeat::end_stalled_job(const std::vector<comm::RankState>& states, double now) {
   std::string text = fmt::format("moebius: the job stands still (no rank has moved for {:.0f} s) see who waits for whom:\n"
-                                 "  rank  phase          waits for  since\n",
+                                 "  rank  role       phase            waits for      since  last heard of\n",
                                  parts_.watchdog_s);
   for (const comm::RankState& state : states) {
+    const char* role = to_string(parts_.roles[state.rank.idx()]);
     if (!state.answered) {
-      text += fmt::format("  {:>4}  does not answer\n", state.rank.value);
+      text += fmt::format("  {:>4}  {:<9}  does not answer\n", state.rank.value, role);
       continue;
     }
-    text += fmt::format("  {:>4}  {:<13}  {:>9}  {:.1f} s\n", state.rank.value, to_string(static_cast<Phase>(state.phase)),
-                        state.waits_for.valid() ? fmt::format("rank {}", state.waits_for.value) : "rows", state.since_ago_s);
+    text += fmt::format("  {:>4}  {:<9}  {:<15}  {:>9}  {:>7.1f} s  {:.1f} s ago\n", state.rank.value, role, to_string(static_cast<Phase>(state.phase)),
+                        state.waits_for.valid() ? fmt::format("rank {}", state.waits_for.value) : "rows", state.since_ago_s,
+                        state.published_ago_s);
   }
   text += fmt::format("reported by rank {} at {:.1f} s of its clock\n", parts_.session.rank().value, now);
   std::fwrite(text.data(), 1, text.size(), stderr);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/request.hpp"
+#include "base/roles.hpp"
 #include "comm/control_board.hpp"
 #include "ranks/event_loop.hpp"
 #include "ranks/progress.hpp"
@@ -26,6 +27,7 @@ class Heartbeat {
     std::int64_t num_requests;
     std::int64_t num_expert_ranks;
     double watchdog_s;
+    std::vector<Roles> roles;          ///< [num_ranks], for the table
   };
   explicit Heartbeat(const Parts& parts);
 

@@ -23,13 +23,6 @@ constexpr std::int64_t max_tokenizer_bytes = std::int64_t{1} << 30;
 
 using Lines = std::vector<io::RequestFile::Line>;
 
-Roles roles_of(const policy::RankLayout& layout, RankId rank) {
-  const bool attention = std::ranges::find(layout.attention_ranks, rank) != layout.attention_ranks.end();
-  const bool expert = std::ranges::find(layout.expert_ranks, rank) != layout.expert_ranks.end();
-  MOEBIUS_ENSURE(attention || expert);
-  return attention && expert ? Roles::both : attention ? Roles::attention : Roles::expert;
-}
-
 /// Keys that put lines into an order that depends on the seed alone.
 std::vector<double> random_keys(std::uint64_t seed, const Lines& lines) {
   std::vector<double> keys;
@@ -109,6 +102,13 @@ void look_at_output(JobSetup& setup, int num_ranks, const ResolvedJob& resolved,
 }
 
 }  // namespace
+
+Roles roles_of(const policy::RankLayout& layout, RankId rank) {
+  const bool attention = std::ranges::find(layout.attention_ranks, rank) != layout.attention_ranks.end();
+  const bool expert = std::ranges::find(layout.expert_ranks, rank) != layout.expert_ranks.end();
+  MOEBIUS_ENSURE(attention || expert);
+  return attention && expert ? Roles::both : attention ? Roles::attention : Roles::expert;
+}
 
 JobSetup set_up_job(comm::Session& session, const ResolvedJob& resolved, const RunOptions& options) {
   JobSetup setup;

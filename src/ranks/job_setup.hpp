@@ -41,6 +41,8 @@ struct JobSetup {
   std::unique_ptr<policy::TablePlacement> placement;
 };
 
+Roles roles_of(const policy::RankLayout& layout, RankId rank);
+
 /// Collective; throws AgreedFailure. Writes nothing, but into the folder of an earlier run that is resumed. The
 /// communicators are the caller's to free.
 JobSetup set_up_job(comm::Session& session, const ResolvedJob& resolved, const RunOptions& options);

@@ -265,6 +265,8 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   comm::Window window(session, ring, who_writes(setup.layout, session.num_ranks()));
   comm::RingTransport transport(window);
   comm::ControlBoard board(session, window);
+  std::vector<Roles> roles;  // [num_ranks]
+  for (int rank = 0; rank < session.num_ranks(); ++rank) roles.push_back(roles_of(setup.layout, RankId(rank)));
   std::optional<ProgressDisplay> display;
   if (session.rank() == RankId(0)) display.emplace(job.run.progress);
   Heartbeat heartbeat({.session = session,
@@ -272,7 +274,8 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
                        .display = display ? &*display : nullptr,
                        .num_requests = static_cast<std::int64_t>(setup.lines.size()),
                        .num_expert_ranks = static_cast<std::int64_t>(setup.layout.expert_ranks.size()),
-                       .watchdog_s = job.run.watchdog_s});
+                       .watchdog_s = job.run.watchdog_s,
+                       .roles = std::move(roles)});
   std::unique_ptr<io::BlockWriter> writer;
   const RowSink sink = [&](std::vector<Row> rows) {
     const auto num_rows = static_cast<std::int64_t>(rows.size());
