@@ -72,6 +72,7 @@ lookahead = 2
 lookback = true
 block_layers = 4
 aging_ms = 10
+gather_short_batches = false
 [limits]
 max_tokens_in_flight = 11
 segment_tokens = 12
@@ -98,6 +99,7 @@ watchdog_s = 1.5
   EXPECT_TRUE(j.schedule.lookback);
   EXPECT_EQ(j.schedule.block_layers, 4);
   EXPECT_EQ(j.schedule.aging_ms, 10.0);
+  EXPECT_FALSE(j.schedule.gather_short_batches);
   EXPECT_EQ(j.limits.max_tokens_in_flight, 11);
   EXPECT_EQ(j.limits.segment_tokens, 12);
   EXPECT_EQ(j.limits.micro_batch_tokens, 16);
