@@ -72,11 +72,21 @@ void set_storage(hid_t layout, std::span<const hsize_t> dims, std::size_t elemen
   hdf5_check(H5Pset_deflate(layout, deflate_level), "set", "deflate");
 }
 
+/// The groups above an object. HDF5 would make them by itself, and stamp them with the time.
+void create_groups(hid_t file, std::string_view path) {
+  for (auto slash = path.find('/', 1); slash != std::string_view::npos; slash = path.find('/', slash + 1)) {
+    const std::string group(path.substr(0, slash));
+    if (hdf5_check(H5Lexists(file, group.c_str(), H5P_DEFAULT), "look for", group) > 0) continue;
+    const Hdf5Properties creation(hdf5_check(H5Pcreate(H5P_GROUP_CREATE), "prepare", "a group"));
+    hdf5_check(H5Pset_obj_track_times(creation.get(), false), "prepare", "a group");
+    const Hdf5Object made(hdf5_check(H5Gcreate2(file, group.c_str(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), "create", group));
+  }
+}
+
 Hdf5Dataset create_dataset(hid_t file, const ArraySpec& spec, hid_t type, std::span<const hsize_t> dims, hid_t layout) {
-  const Hdf5Properties links(hdf5_check(H5Pcreate(H5P_LINK_CREATE), "prepare", "links"));
-  hdf5_check(H5Pset_create_intermediate_group(links.get(), 1), "prepare", "links");
+  create_groups(file, spec.path);
   const Hdf5Space space = space_of(dims);
-  Hdf5Dataset dataset(hdf5_check(H5Dcreate2(file, spec.path, type, space.get(), links.get(), layout, H5P_DEFAULT),
+  Hdf5Dataset dataset(hdf5_check(H5Dcreate2(file, spec.path, type, space.get(), H5P_DEFAULT, layout, H5P_DEFAULT),
                                  "create", spec.path));
   write_attribute(dataset.get(), "long_name", spec.long_name);
   write_attribute(dataset.get(), "units", spec.units);

@@ -55,13 +55,16 @@ void hdf5_failed(std::string_view doing, std::string_view object) {
 
 Hdf5File create_hdf5(const std::filesystem::path& file) {
   silence_hdf5();
+  // Equal data give equal bytes: the root group bears no time.
+  const Hdf5Properties creation(hdf5_check(H5Pcreate(H5P_FILE_CREATE), "prepare", "a file"));
+  hdf5_check(H5Pset_obj_track_times(creation.get(), false), "prepare", "a file");
   constexpr std::size_t growth_bytes = std::size_t{1} << 20;  // the memory image grows by this much
   const Hdf5Properties access = file_access();
   // A dataset left open would keep the file open and unwritten; with this its close fails instead.
   hdf5_check(H5Pset_fclose_degree(access.get(), H5F_CLOSE_SEMI), "prepare", "file access");
   hdf5_check(H5Pset_fapl_core(access.get(), growth_bytes, /*write it at close*/ 1), "prepare", "file access");
   return Hdf5File(
-      hdf5_check(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), "create", file.native()));
+      hdf5_check(H5Fcreate(file.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), "create", file.native()));
 }
 
 Hdf5File open_hdf5(const std::filesystem::path& file) {
