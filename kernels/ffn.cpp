@@ -16,7 +16,6 @@ namespace {
 /// product = silu(gate) * up of the rows in x. // both as pieces
 void multiply_gated(const KernelTable& kernels, const ExpertFfn& ffn, const float* x, int num_rows, float* product) {
   const int num_panels = (ffn.gate.num_out() + panel_width - 1) / panel_width;
-  const std::int64_t panel_bytes = num_panels > 1 ? ffn.gate.panel(1) - ffn.gate.panel(0) : 0;
   constexpr int panels_per_strip = max_strip_columns / panel_width;
   const HostRange strips(0, (num_panels + panels_per_strip - 1) / panels_per_strip);
   Kokkos::parallel_for("gate and up", strips, [=, &kernels, &ffn](const int strip) {
@@ -24,7 +23,7 @@ void multiply_gated(const KernelTable& kernels, const ExpertFfn& ffn, const floa
     kernels.gated_strip(GatedStrip{.type = ffn.gate.type(),
                                    .gate = ffn.gate.panel(0),
                                    .up = ffn.up.panel(0),
-                                   .panel_bytes = panel_bytes,
+                                   .panel_bytes = ffn.gate.panel_bytes(),
                                    .num_in = ffn.gate.num_in(),
                                    .first_panel = first,
                                    .end_panel = std::min(first + panels_per_strip, num_panels),

@@ -27,9 +27,9 @@ MOEBIUS_INLINE Vec<N> silu_mul(const Vec<N>& gate, const Vec<N>& up) {
 /// at a time: longer runs of memory.
 template <class N>
 void gated_strip(const GatedStrip& strip) {
-  alignas(64) float gate[max_strip_rows * panel_width];
-  alignas(64) float up[max_strip_rows * panel_width];
-  const int most = strip.num_rows <= max_strip_rows / 4 ? 4 : 1;
+  alignas(64) float gate[max_strip_rows * 2 * panel_width];
+  alignas(64) float up[max_strip_rows * 2 * panel_width];
+  const int most = strip.num_rows <= max_strip_rows / 2 ? 4 : 2;
   for (int panel = strip.first_panel; panel < strip.end_panel; panel += most) {
     const int panels = strip.end_panel - panel < most ? strip.end_panel - panel : most;
     const std::int64_t columns = std::int64_t{panels} * panel_width;

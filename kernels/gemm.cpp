@@ -24,17 +24,33 @@ std::size_t panel_bytes(ComputeType type, int num_in) {
   return element_bytes(type) * panel_width * static_cast<std::size_t>(padded);
 }
 
+/// Where a panel of a matrix begins, and how its steps follow.
+struct PanelPlace {
+  std::size_t offset;
+  std::int64_t stride;  ///< words from step to step
+};
+
+PanelPlace panel_place(ComputeType type, int num_out, int num_in, int panel_idx) {
+  const std::size_t bytes = panel_bytes(type, num_in);
+  const int first = panel_idx / 2 * 2;
+  if (first + 1 == num_panels(num_out)) return {bytes * static_cast<std::size_t>(first), panel_width};
+  return {bytes * static_cast<std::size_t>(first) + static_cast<std::size_t>(panel_idx % 2) * panel_width * sizeof(float), 2 * panel_width};
+}
+
 /// One panel from up to 32 rows of w. // w: [num_columns, num_in]
-void pack_panel(ComputeType type, const float* w, int num_columns, int num_in, std::byte* panel) {
-  std::memset(panel, 0, panel_bytes(type, num_in));
+void pack_panel(ComputeType type, const float* w, int num_columns, int num_in, std::int64_t stride, std::byte* panel) {
+  const std::int64_t num_steps = static_cast<std::int64_t>(panel_bytes(type, num_in) / (panel_width * sizeof(float)));
+  for (std::int64_t step = 0; step < num_steps; ++step) {
+    std::memset(panel + step * stride * static_cast<std::int64_t>(sizeof(float)), 0, panel_width * sizeof(float));
+  }
   for (int column = 0; column < num_columns; ++column) {
     const float* row = w + std::int64_t{column} * num_in;
     if (type == ComputeType::bf16) {
-      auto* to = reinterpret_cast<std::uint16_t*>(panel);
-      for (int k = 0; k < num_in; ++k) to[pair_element(k, column)] = to_bf16(row[k]).bits;
+      auto* to = reinterpret_cast<std::uint16_t*>(panel) + column * 2;
+      for (int k = 0; k < num_in; ++k) to[k / 2 * (2 * stride) + k % 2] = to_bf16(row[k]).bits;
     } else {
       auto* to = reinterpret_cast<float*>(panel) + column;
-      for (int k = 0; k < num_in; ++k) to[std::int64_t{k} * panel_width] = row[k];
+      for (int k = 0; k < num_in; ++k) to[k * stride] = row[k];
     }
   }
 }
@@ -53,12 +69,12 @@ void pack_rows(ComputeType type, int num_out, int num_in, int first_row, std::sp
   MOEBIUS_EXPECT(num_rows % pack_group_rows == 0 || first_row + num_rows == num_out);
   MOEBIUS_EXPECT(memory.size() == packed_bytes(type, num_out, num_in));
   MOEBIUS_EXPECT(reinterpret_cast<std::uintptr_t>(memory.data()) % packed_alignment == 0);
-  const std::size_t bytes = panel_bytes(type, num_in);
-  std::byte* first_panel = memory.data() + bytes * static_cast<std::size_t>(first_row / panel_width);
+  std::byte* to = memory.data();
   Kokkos::parallel_for("pack", HostRange(0, num_panels(num_rows)), [=](const int panel) {
     const int column = panel * panel_width;
-    pack_panel(type, rows.data() + std::int64_t{column} * num_in, std::min(panel_width, num_rows - column), num_in,
-               first_panel + bytes * static_cast<std::size_t>(panel));
+    const PanelPlace place = panel_place(type, num_out, num_in, first_row / panel_width + panel);
+    pack_panel(type, rows.data() + std::int64_t{column} * num_in, std::min(panel_width, num_rows - column), num_in, place.stride,
+               to + place.offset);
   });
 }
 
@@ -76,23 +92,29 @@ PackedMatrix PackedMatrix::pack(ComputeType type, std::span<const float> w, int 
 }
 
 PackedMatrix PackedMatrix::outputs(int first_out, int num_out) const {
-  MOEBIUS_EXPECT(first_out >= 0 && first_out % pack_group_rows == 0 && num_out > 0 && num_out <= num_out_ - first_out);
+  constexpr int pair = 2 * pack_group_rows;
+  MOEBIUS_EXPECT(first_out >= 0 && first_out % pair == 0 && num_out > 0 && num_out <= num_out_ - first_out);
+  MOEBIUS_EXPECT(num_out % pair == 0 || first_out + num_out == num_out_);
   return {type_, num_out, num_in_, {panel(first_out / panel_width), packed_bytes(type_, num_out, num_in_)}};
 }
 
 const std::byte* PackedMatrix::panel(int panel_idx) const {
-  return memory_ + panel_bytes(type_, num_in_) * static_cast<std::size_t>(panel_idx);
+  MOEBIUS_EXPECT(panel_idx % 2 == 0);
+  return memory_ + panel_bytes() * panel_idx;
 }
+
+std::int64_t PackedMatrix::panel_bytes() const { return static_cast<std::int64_t>(kernels::panel_bytes(type_, num_in_)); }
 
 void unpack_row(const PackedMatrix& w, int row_idx, std::span<float> row) {
   MOEBIUS_EXPECT(row_idx >= 0 && row_idx < w.num_out() && row.size() == static_cast<std::size_t>(w.num_in()));
-  const std::byte* panel = w.panel(row_idx / panel_width);
-  const int column = row_idx % panel_width;
+  const PanelPlace place = panel_place(w.type(), w.num_out(), w.num_in(), row_idx / panel_width);
+  const std::byte* panel = w.panel(0) + place.offset;
+  const auto column = static_cast<std::size_t>(row_idx % panel_width), stride = static_cast<std::size_t>(place.stride);
   for (std::size_t k = 0; k < row.size(); ++k) {
     if (w.type() == ComputeType::bf16) {
-      row[k] = to_float(reinterpret_cast<const Bf16*>(panel)[pair_element(static_cast<std::int64_t>(k), column)]);
+      row[k] = to_float(reinterpret_cast<const Bf16*>(panel)[k / 2 * (2 * stride) + column * 2 + k % 2]);
     } else {
-      row[k] = reinterpret_cast<const float*>(panel)[k * panel_width + static_cast<std::size_t>(column)];
+      row[k] = reinterpret_cast<const float*>(panel)[k * stride + column];
     }
   }
 }

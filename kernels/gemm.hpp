@@ -29,8 +29,9 @@ inline constexpr int pack_group_rows = 32;
 void pack_rows(ComputeType type, int num_out, int num_in, int first_row, std::span<const float> rows,
                std::span<std::byte> memory);
 
-/// A weight matrix in the order in which the tiles read it: panels of 32 output columns, zero-padded,
-/// [panel][num_in][32], in bf16 [panel][num_in / 2][32][2] with an odd num_in padded (panel.hpp).
+/// A weight matrix in the order in which the tiles read it: panels of 32 output columns, zero-padded, two and two
+/// interleaved, [pair of panels][num_in][2][32], in bf16 [pair of panels][num_in / 2][2][32][2] with an odd num_in padded
+/// (panel.hpp).
 /// A view of packed memory that somebody else owns.
 class PackedMatrix {
  public:
@@ -45,16 +46,18 @@ class PackedMatrix {
   [[nodiscard]] ComputeType type() const { return type_; }
   /// Bytes of memory, padding included.
   [[nodiscard]] std::size_t bytes() const { return num_out_ == 0 ? 0 : packed_bytes(type_, num_out_, num_in_); }
-  /// The part that makes num_out outputs from first_out on, a multiple of pack_group_rows. A view as this one.
+  /// The part that makes num_out outputs from first_out on, both multiples of 2 * pack_group_rows but for
+  /// the last outputs. A view as this one.
   [[nodiscard]] PackedMatrix outputs(int first_out, int num_out) const;
-  /// First byte of a panel.
+  /// First byte of an even panel.
   [[nodiscard]] const std::byte* panel(int panel_idx) const;
+  [[nodiscard]] std::int64_t panel_bytes() const;
 
  private:
   ComputeType type_ = ComputeType::fp32;
   int num_out_ = 0;
   int num_in_ = 0;
-  const std::byte* memory_ = nullptr;  // [num_panels, num_in, 32] elements
+  const std::byte* memory_ = nullptr;  // [num_panels / 2, num_in, 2, 32] elements, then a panel alone
 };
 
 /// The weights of one output: row row_idx of what was packed, as rounded to the matrix's type. // [num_in]

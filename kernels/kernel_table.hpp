@@ -21,7 +21,7 @@ inline constexpr int max_strip_columns = 128;
 /// Rows of x times some panels of w.
 struct GemmStrip {
   ComputeType type;
-  const void* w;         // [panels, num_in padded, 32] elements of `type`, order of panel.hpp
+  const void* w;         // from an even panel on, order of panel.hpp
   std::int64_t num_in;
   int num_columns;       ///< to be written; the last panel may be partly used
   const float* x;        // [pieces, num_rows, piece_stride]; bf16 as lay_bf16_row makes it
@@ -35,11 +35,11 @@ struct GemmStrip {
 /// Rows of x times some panels of gate_proj and up_proj, and silu(gate) * up of that.
 struct GatedStrip {
   ComputeType type;
-  const std::byte* gate;  // [panels, num_in padded, 32] elements of `type`
+  const std::byte* gate;  // panels in the order of panel.hpp
   const std::byte* up;
   std::int64_t panel_bytes;
   std::int64_t num_in;
-  int first_panel;
+  int first_panel;       ///< even
   int end_panel;
   const float* x;        // [pieces of num_in, num_rows, piece_stride]
   int num_rows;          ///< at most max_strip_rows

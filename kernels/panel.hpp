@@ -2,6 +2,8 @@
 #pragma once
 // The order of numbers that the tiles read: panels [k][32 columns]. Weights (columns = outputs), keys
 // (columns = positions, k = head_dim) and values (columns = head_dim, k = positions) are all panels.
+// Two panels of a weight matrix interleave step by step, [k][2][32 columns], so that a tile of both reads one stream; a
+// last panel without a neighbour is alone. Panels of keys and values are all alone.
 // In fp32 column c is element c of its step. In bf16 panels are of pairs, [k / 2][32 columns][2], an odd k
 // padded: what a dot product of bf16 takes, and where there is none, one load and one shift or mask give
 // sixteen floats of one k.
@@ -16,7 +18,7 @@ namespace moebius::kernels {
 inline constexpr int panel_width = 32;
 inline constexpr int vector_width = 16;
 
-/// Where element (k, column) of a bf16 panel lies.
+/// Where element (k, column) of a bf16 panel that is alone lies.
 constexpr std::int64_t pair_element(std::int64_t k, int column) {
   return k / 2 * (2 * panel_width) + column * 2 + k % 2;
 }

@@ -95,7 +95,9 @@ struct TileCall {
   const std::byte* const* runs;  ///< begins of the runs
   int num_runs;
   std::int64_t offset;           ///< bytes from there to the first panel, [panels, steps, 32] words
-  std::int64_t panel_bytes;      ///< from panel to panel
+  std::int64_t panel_bytes;      ///< from a panel to its neighbour, the first to the second, the third to the fourth ...
+  std::int64_t pair_bytes;       ///< ... and from the first to the third
+  std::int64_t stride;           ///< from step to step of a panel
   std::int64_t steps;            ///< of one run
   float* c;
   std::int64_t c_stride;
@@ -112,7 +114,7 @@ struct Accumulators {
 
 /// One factor of every row meets its columns.
 template <class N, class P, int rows, int panels, int first_vec, int num_vecs, int factor_idx>
-MOEBIUS_INLINE void multiply_factor(const float* x, const std::byte* w, std::int64_t panel_bytes,
+MOEBIUS_INLINE void multiply_factor(const float* x, const std::byte* w, std::int64_t panel_bytes, std::int64_t pair_bytes,
                                     Accumulators<N, rows, panels, num_vecs>& acc) {
   constexpr int parts = Vec<N>::parts;
   Vec<N> columns[panels][num_vecs];
@@ -122,7 +124,7 @@ MOEBIUS_INLINE void multiply_factor(const float* x, const std::byte* w, std::int
     for (int vec = 0; vec < num_vecs; ++vec) {
 #pragma GCC unroll 4
       for (int i = 0; i < parts; ++i) {
-        const std::byte* p = w + panel * panel_bytes + ((first_vec + vec) * vector_width + i * N::lanes) * 4;
+        const std::byte* p = w + panel / 2 * pair_bytes + panel % 2 * panel_bytes + ((first_vec + vec) * vector_width + i * N::lanes) * 4;
         columns[panel][vec].part[i] = P::template columns<N, factor_idx>(p);
       }
     }
@@ -164,18 +166,19 @@ MOEBIUS_INLINE void tile_part(const TileCall& call) {
   for (int run = 0; run < call.num_runs; ++run) {
     const std::byte* w = call.runs[run] + call.offset;
     const std::byte* ahead = call.ahead != nullptr ? call.ahead[run] + call.ahead_offset : nullptr;
-    for (std::int64_t step = 0; step < call.steps; ++step, x += P::num_factors, w += step_bytes) {
+    for (std::int64_t step = 0; step < call.steps; ++step, x += P::num_factors, w += call.stride) {
       if (ahead != nullptr) {
 #pragma GCC unroll 4
         for (int panel = 0; panel < panels; ++panel) {
-          __builtin_prefetch(ahead + panel * call.panel_bytes, 0, 3);
-          __builtin_prefetch(ahead + panel * call.panel_bytes + 64, 0, 3);
+          const std::byte* line = ahead + panel / 2 * call.pair_bytes + panel % 2 * call.panel_bytes;
+          __builtin_prefetch(line, 0, 3);
+          __builtin_prefetch(line + 64, 0, 3);
         }
         ahead += call.ahead_step;
       }
-      multiply_factor<N, P, rows, panels, first_vec, num_vecs, 0>(x, w, call.panel_bytes, acc);
+      multiply_factor<N, P, rows, panels, first_vec, num_vecs, 0>(x, w, call.panel_bytes, call.pair_bytes, acc);
       if constexpr (P::num_factors == 2) {
-        multiply_factor<N, P, rows, panels, first_vec, num_vecs, 1>(x, w, call.panel_bytes, acc);
+        multiply_factor<N, P, rows, panels, first_vec, num_vecs, 1>(x, w, call.panel_bytes, call.pair_bytes, acc);
       }
     }
   }
@@ -229,6 +232,10 @@ MOEBIUS_INLINE void run_panels(int num_rows, int num_panels, const TileCall& cal
   int done = 0;
   while (done < num_panels) {
     const int left = num_panels - done;
+    const std::int64_t at = done / 2 * call.pair_bytes + done % 2 * call.panel_bytes;
+    next.offset = call.offset + at;
+    next.ahead_offset = call.ahead_offset + at;
+    next.c = call.c + done * panel_width;
     int width = 1;
     if (left >= 4 && run_rows<N, P, 4>(num_rows, next)) {
       width = 4;
@@ -238,21 +245,15 @@ MOEBIUS_INLINE void run_panels(int num_rows, int num_panels, const TileCall& cal
       run_rows<N, P, 1>(num_rows, next);
     }
     done += width;
-    next.offset += width * next.panel_bytes;
-    next.ahead_offset += width * next.panel_bytes;
-    next.c += width * panel_width;
   }
 }
 
-template <class N>
-constexpr int num_row_tiles(int num_rows) {
-  return (num_rows + N::max_rows - 1) / N::max_rows;
-}
+constexpr int num_row_tiles(int num_rows, int max_rows) { return (num_rows + max_rows - 1) / max_rows; }
 
 /// Calls body(first_row, rows) for tiles of nearly equal height that cover num_rows.
 template <class N, class Body>
-MOEBIUS_INLINE void for_row_tiles(int num_rows, const Body& body) {
-  const int num_tiles = num_row_tiles<N>(num_rows);
+MOEBIUS_INLINE void for_row_tiles(int num_rows, const Body& body, int max_rows = N::max_rows) {
+  const int num_tiles = num_row_tiles(num_rows, max_rows);
   int row = 0;
   for (int tile = 0; tile < num_tiles; ++tile) {
     const int rows = (num_rows - row) / (num_tiles - tile);

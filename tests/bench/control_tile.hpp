@@ -8,7 +8,7 @@
 namespace moebius::bench {
 
 struct ControlCall {
-  const std::uint32_t* w;  // [panels, num_pairs, 32] pairs, as a PackedMatrix of bf16
+  const std::uint32_t* w;  // [panels, num_pairs, 32] pairs, one panel after the other
   int num_panels;          ///< a multiple of four
   int num_pairs;           ///< a multiple of 256
   const std::uint32_t* x;  // [num_pairs / 256, num_rows, 272] pairs
