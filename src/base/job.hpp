@@ -12,6 +12,9 @@
 namespace moebius {
 
 enum class LayoutMode : std::uint8_t { split, colocated };
+/// async: each rank runs whichever queue its scheduler picks. lockstep: all ranks step through the layers together, the
+/// conventional way and the baseline of every comparison.
+enum class Execution : std::uint8_t { async, lockstep };
 enum class SchedulerKind : std::uint8_t { defrag, mtfs, flfs, mbflfs };
 enum class ProgressKind : std::uint8_t { automatic, bar, json, off };
 /// Which rank has which expert (policy/plan_placement.hpp). `gem` is GEM-style, reconstructed (arXiv 2605.19945).
@@ -42,6 +45,7 @@ struct Job {
     int expert_ranks = 0;                 ///< split: 0 = the others
   } layout;
   struct Schedule {
+    Execution execution = Execution::async;
     /// Lowest layer first: what runs ahead waits until the rest has caught up, so batches stay whole. Against
     /// defrag it generates 1.9 times as fast with a mid-size model on two ranks (jobs/bench_model.sh).
     SchedulerKind scheduler = SchedulerKind::flfs;
@@ -95,6 +99,7 @@ struct Job {
 };
 
 const char* to_string(LayoutMode mode);
+const char* to_string(Execution execution);
 const char* to_string(SchedulerKind kind);
 const char* to_string(ProgressKind kind);
 const char* to_string(PlannerKind kind);

@@ -35,6 +35,14 @@ const char* to_string(ComputeType type) { return type == ComputeType::bf16 ? "bf
 
 const char* to_string(LayoutMode mode) { return mode == LayoutMode::split ? "split" : "colocated"; }
 
+const char* to_string(Execution execution) {
+  switch (execution) {
+    case Execution::async: return "async";
+    case Execution::lockstep: return "lockstep";
+  }
+  return "?";
+}
+
 const char* to_string(SchedulerKind kind) {
   switch (kind) {
     case SchedulerKind::defrag: return "defrag";

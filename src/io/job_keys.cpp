@@ -80,8 +80,9 @@ void add_paths_and_layout(std::vector<JobKey>& keys) {
 }
 
 void add_schedule(std::vector<JobKey>& keys) {
-  keys.push_back({"schedule.execution", Effect::execution, only("async", {"lockstep", "pipeline"}),
-                  "async: each rank runs whichever queue its scheduler picks"});
+  keys.push_back({"schedule.execution", Effect::execution,
+                  choice(std::vector{Execution::async, Execution::lockstep}, {"pipeline"}, [](auto& j) -> auto& { return j.schedule.execution; }),
+                  "async: each rank runs whichever queue its scheduler picks; lockstep: all step through the layers together"});
   keys.push_back(
       {"schedule.scheduler", Effect::execution,
        choice(

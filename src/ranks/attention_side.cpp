@@ -15,26 +15,17 @@ constexpr int compute_bound_rows = 16;
 
 }  // namespace
 
-AttentionSide::AttentionSide(const Parts& parts, StageMap stages, int max_micro_batch_tokens, std::size_t max_payload_bytes)
+AttentionSide::AttentionSide(const Parts& parts, StageMap stages, int max_micro_batch_tokens)
     : parts_(parts),
       stages_(stages),
       max_micro_batch_tokens_(max_micro_batch_tokens),
-      row_bytes_(static_cast<std::size_t>(parts.config.hidden_size) * element_bytes(parts.compute)),
-      max_rows_per_block_(max_dispatch_rows(max_payload_bytes, static_cast<std::size_t>(parts.config.experts_per_token), row_bytes_)),
-      max_pairs_in_place_(max_payload_bytes / sizeof(RowPair)),
       queues_(static_cast<std::size_t>(parts.config.num_layers) + 1),
       queued_tokens_(queues_.size(), 0),
       under_way_tokens_(queues_.size(), 0),
       held_(queues_.size(), 0),
       enough_tokens_(std::int64_t{compute_bound_rows} * parts.config.num_experts / std::max(parts.config.experts_per_token, 1)),
       segment_of_row_(static_cast<std::size_t>(parts.states.capacity()), -1),
-      rows_free_(parts.states.capacity()) {
-  MOEBIUS_EXPECT(max_rows_per_block_ > 0 && max_pairs_in_place_ > 0);
-  for (const RankId rank : parts_.in_reach) {
-    if (in_reach_.size() <= rank.idx()) in_reach_.resize(rank.idx() + 1);
-    in_reach_[rank.idx()] = 1;
-  }
-}
+      rows_free_(parts.states.capacity()) {}
 
 bool AttentionSide::admit(double now, PhaseClock& clock) {
   bool changed = parts_.workload.admit();
@@ -217,69 +208,13 @@ void AttentionSide::dispatch(LayerId layer) {
       const policy::PhysicalExpert host = hosts[pair];
       if (pairs_to_.size() <= host.rank.idx()) pairs_to_.resize(host.rank.idx() + 1);
       pairs_to_[host.rank.idx()].push_back(
-          {static_cast<std::int32_t>(i), {0, static_cast<std::uint16_t>(k_idx), host.place.value}});
+          {{static_cast<RowTag>(batch_rows_[i]), static_cast<std::uint32_t>(k_idx)}, host.place.value});
     }
   }
   counters_.pairs_sent += static_cast<std::int64_t>(batch_rows_.size()) * k;
   for (std::size_t rank = 0; rank < pairs_to_.size(); ++rank) {
-    if (pairs_to_[rank].empty()) continue;
-    if (rank < in_reach_.size() && in_reach_[rank] != 0) send_in_place(layer, RankId(rank));
-    else send_rows(layer, RankId(rank));
+    if (!pairs_to_[rank].empty()) parts_.sender.send(layer, RankId(rank), pairs_to_[rank]);
     pairs_to_[rank].clear();
-  }
-}
-
-void AttentionSide::send_in_place(LayerId layer, RankId to) {
-  const auto& pairs = pairs_to_[to.idx()];
-  for (std::size_t begin = 0; begin < pairs.size(); begin += max_pairs_in_place_) {
-    const std::size_t num_pairs = std::min(max_pairs_in_place_, pairs.size() - begin);
-    const comm::MessageHeader header{.kind = static_cast<std::uint16_t>(BlockKind::dispatch_in_place),
-                                     .layer = static_cast<std::uint16_t>(layer.value),
-                                     .generation = 0,
-                                     .num_rows = 0,
-                                     .num_pairs = static_cast<std::uint32_t>(num_pairs)};
-    parts_.outbox.send(to, header, num_pairs * sizeof(RowPair), [&](std::span<std::byte> bytes) {
-      for (std::size_t i = 0; i < num_pairs; ++i) {
-        const Pair& pair = pairs[begin + i];
-        const auto row = static_cast<RowTag>(batch_rows_[static_cast<std::size_t>(pair.batch_idx)]);
-        store_at(bytes, 0, i, RowPair{{row, pair.wire.k_idx}, pair.wire.place});
-      }
-    });
-  }
-}
-
-// Pairs stand in the order of the micro-batch's rows; each block takes as many whole rows as fit.
-void AttentionSide::send_rows(LayerId layer, RankId to) {
-  auto& pairs = pairs_to_[to.idx()];
-  for (std::size_t begin = 0; begin < pairs.size();) {
-    std::size_t num_rows = 0, end = begin;
-    for (std::int32_t last = -1; end < pairs.size(); ++end) {
-      if (pairs[end].batch_idx != last) {
-        if (num_rows == max_rows_per_block_) break;
-        last = pairs[end].batch_idx;
-        ++num_rows;
-      }
-      pairs[end].wire.row_in_block = static_cast<std::uint16_t>(num_rows - 1);
-    }
-    const std::size_t num_pairs = end - begin;
-    const BlockLayout layout = dispatch_layout(num_rows, num_pairs, row_bytes_);
-    const comm::MessageHeader header{.kind = static_cast<std::uint16_t>(BlockKind::dispatch),
-                                     .layer = static_cast<std::uint16_t>(layer.value),
-                                     .generation = 0,
-                                     .num_rows = static_cast<std::uint32_t>(num_rows),
-                                     .num_pairs = static_cast<std::uint32_t>(num_pairs)};
-    parts_.outbox.send(to, header, layout.total_bytes, [&](std::span<std::byte> bytes) {
-      for (std::size_t i = 0; i < num_pairs; ++i) {
-        const Pair& pair = pairs[begin + i];
-        const std::int32_t id = batch_rows_[static_cast<std::size_t>(pair.batch_idx)];
-        store_at(bytes, layout.pairs_offset, i, pair.wire);
-        const std::size_t row = pair.wire.row_in_block;
-        if (i > 0 && pairs[begin + i - 1].wire.row_in_block == row) continue;
-        store_at(bytes, 0, row, static_cast<RowTag>(id));
-        std::memcpy(bytes.data() + layout.data_offset + row * row_bytes_, parts_.states.expert_input(id), row_bytes_);
-      }
-    });
-    begin = end;
   }
 }
 
@@ -292,21 +227,20 @@ void AttentionSide::on_outputs(const comm::MessageHeader& header, std::span<cons
     if (i + 2 < header.num_rows) prefetch_for_read(payload.data() + layout.data_offset + (i + 2) * output_bytes, output_bytes);
     if (i + 1 < header.num_rows) prefetch_for_write(output_place(load_at<OutputTag>(payload, 0, i + 1)), output_bytes);
     std::memcpy(output_place(tag), payload.data() + layout.data_offset + i * output_bytes, output_bytes);
-    count_output(tag, header.layer, now);
+    on_output(tag, header.layer, now);
   }
-  counters_.outputs_received += header.num_rows;
 }
 
 void AttentionSide::on_outputs_in_place(const comm::MessageHeader& header, std::span<const std::byte> payload, double now) {
   MOEBIUS_EXPECT(payload.size() == header.num_rows * sizeof(OutputTag));
-  for (std::size_t i = 0; i < header.num_rows; ++i) count_output(load_at<OutputTag>(payload, 0, i), header.layer, now);
-  counters_.outputs_received += header.num_rows;
+  for (std::size_t i = 0; i < header.num_rows; ++i) on_output(load_at<OutputTag>(payload, 0, i), header.layer, now);
 }
 
-void AttentionSide::count_output(OutputTag tag, int layer, double now) {
+void AttentionSide::on_output(OutputTag tag, int layer, double now) {
   MOEBIUS_EXPECT(tag.row < segment_of_row_.size() && tag.k_idx < static_cast<std::uint32_t>(parts_.config.experts_per_token));
   const std::int32_t idx = segment_of_row_[tag.row];
   MOEBIUS_EXPECT(idx >= 0 && segment(idx).num_outputs_missing > 0 && segment(idx).entered_layer == layer);
+  ++counters_.outputs_received;
   if (--segment(idx).num_outputs_missing == 0) make_ready(idx, layer + 1, now);
 }
 

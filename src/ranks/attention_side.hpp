@@ -22,7 +22,7 @@
 #include "policy/replica_router.hpp"
 #include "policy/routing_recorder.hpp"
 #include "policy/scheduler.hpp"
-#include "ranks/outbox.hpp"
+#include "ranks/row_sender.hpp"
 #include "ranks/stage_map.hpp"
 #include "ranks/wire.hpp"
 #include "ranks/workload.hpp"
@@ -45,12 +45,11 @@ class AttentionSide {
     policy::ReplicaRouter& router;
     Workload& workload;
     Scorer& scorer;
-    Outbox& outbox;
+    RowSender& sender;
     policy::QueueTable& table;
-    std::vector<RankId> in_reach;  ///< expert ranks that reach the rows' exchange
     policy::RoutingRecorder* recorder = nullptr;  ///< nullptr: routing is not recorded
   };
-  AttentionSide(const Parts& parts, StageMap stages, int max_micro_batch_tokens, std::size_t max_payload_bytes);
+  AttentionSide(const Parts& parts, StageMap stages, int max_micro_batch_tokens);
 
   /// Claim, admit, and cut segments as far as the token budget allows. True when something changed.
   bool admit(double now, PhaseClock& clock);
@@ -61,6 +60,14 @@ class AttentionSide {
   void run(int layer, double now, PhaseClock& clock);
   void on_outputs(const comm::MessageHeader& header, std::span<const std::byte> payload, double now);
   void on_outputs_in_place(const comm::MessageHeader& header, std::span<const std::byte> payload, double now);
+  /// One of the outputs that a row waits for in `layer` stands in its place.
+  void on_output(OutputTag tag, int layer, double now);
+  /// Where it belongs. // [hidden_size]
+  [[nodiscard]] float* output_place(OutputTag tag) {
+    return parts_.states.expert_output(static_cast<std::int32_t>(tag.row), static_cast<int>(tag.k_idx));
+  }
+  /// Tokens that wait in the queue of a layer.
+  [[nodiscard]] std::int64_t num_queued(int layer) const { return queued_tokens_[static_cast<std::size_t>(layer)]; }
 
   /// No row is left to claim, compute or finish.
   [[nodiscard]] bool finished() const { return num_in_flight_ == 0 && parts_.workload.finished(); }
@@ -76,27 +83,14 @@ class AttentionSide {
   void enter_queue(std::int32_t idx, double now);
   void update_table(int layer);
   [[nodiscard]] bool is_held(int layer);
-  /// One of the outputs that the row waits for in `layer` is here.
-  void count_output(OutputTag tag, int layer, double now);
   void drain_queue(int layer);
   void run_layer(LayerId layer, double now, PhaseClock& clock);
   void run_lm_head(PhaseClock& clock);
-  [[nodiscard]] float* output_place(OutputTag tag) {
-    return parts_.states.expert_output(static_cast<std::int32_t>(tag.row), static_cast<int>(tag.k_idx));
-  }
   void dispatch(LayerId layer);
-  void send_rows(LayerId layer, RankId to);
-  void send_in_place(LayerId layer, RankId to);
-
-  struct Pair {
-    std::int32_t batch_idx;  // row of the micro-batch
-    ExpertPair wire;
-  };
 
   Parts parts_;
   StageMap stages_;
   int max_micro_batch_tokens_;
-  std::size_t row_bytes_, max_rows_per_block_, max_pairs_in_place_;
   std::vector<Segment> segments_;                 // pool
   std::vector<std::int32_t> free_segments_;
   std::vector<std::deque<std::int32_t>> queues_;  // [num_layers + 1] segments in order of entry
@@ -113,8 +107,7 @@ class AttentionSide {
   std::vector<model::SegmentRef> batch_refs_;
   std::vector<TokenId> new_tokens_;
   std::vector<std::int32_t> batch_experts_;       // [rows of the micro-batch, experts_per_token]
-  std::vector<std::vector<Pair>> pairs_to_;       // [num_ranks] of the micro-batch
-  std::vector<std::uint8_t> in_reach_;            // [num_ranks]
+  std::vector<std::vector<RowPair>> pairs_to_;    // [num_ranks] of the micro-batch, by rows
   std::int64_t num_in_flight_ = 0;                // segments
   std::int32_t rows_free_;
   AttentionCounters counters_;

@@ -74,13 +74,18 @@ void ExpertSide::show_grown(int layer) {
   touched_.clear();
 }
 
+void ExpertSide::add_in_place(int layer, PlaceId place, RankId from, OutputTag tag, const std::byte* input, float* output, double now) {
+  add_entry(layer, place.value, {input, output, in_place, from.value, tag, now});
+}
+
 void ExpertSide::on_dispatch_in_place(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload, double now) {
   MOEBIUS_EXPECT(payload.size() == header.num_pairs * sizeof(RowPair) && header.layer < queues_.size());
   MOEBIUS_EXPECT(from.idx() < exchanges_.size() && exchanges_[from.idx()]);
   const model::RowExchange& rows = *exchanges_[from.idx()];
   for (std::size_t i = 0; i < header.num_pairs; ++i) {
     const auto pair = load_at<RowPair>(payload, 0, i);
-    add_entry(header.layer, pair.place, {rows.input(static_cast<std::int32_t>(pair.tag.row)), in_place, from.value, pair.tag, now});
+    const auto row = static_cast<std::int32_t>(pair.tag.row);
+    add_in_place(header.layer, PlaceId(pair.place), from, pair.tag, rows.input(row), rows.output(row, static_cast<int>(pair.tag.k_idx)), now);
   }
   show_grown(header.layer);
 }
@@ -103,7 +108,7 @@ void ExpertSide::on_dispatch(RankId from, const comm::MessageHeader& header, std
     const auto tag = load_at<RowTag>(payload, 0, row_idx);
     for (std::size_t i = begin; i < end; ++i) {
       const auto pair = load_at<ExpertPair>(payload, layout.pairs_offset, i);
-      add_entry(header.layer, pair.place, {stored(stored_row), stored_row, from.value, {tag, pair.k_idx}, now});
+      add_entry(header.layer, pair.place, {stored(stored_row), nullptr, stored_row, from.value, {tag, pair.k_idx}, now});
     }
   }
   show_grown(header.layer);
@@ -175,10 +180,7 @@ void ExpertSide::open_messages() {
     while (end < taken_.size() && end - begin < most && taken_[end].source == source) ++end;
     messages_.push_back({source, begin, static_cast<std::uint32_t>(end - begin), stay});
     if (stay) {
-      const model::RowExchange& rows = *exchanges_[static_cast<std::size_t>(source)];
-      for (std::size_t i = begin; i < end; ++i) {
-        outputs_.push_back(rows.output(static_cast<std::int32_t>(taken_[i].tag.row), static_cast<int>(taken_[i].tag.k_idx)));
-      }
+      for (std::size_t i = begin; i < end; ++i) outputs_.push_back(taken_[i].output);
     } else {
       open_message(begin, end - begin);
     }
@@ -208,6 +210,7 @@ void ExpertSide::seal_messages(int layer) {
       outbox_.seal(RankId(message.source), header);
       continue;
     }
+    if (!options_.announce_in_place) continue;
     outbox_.send(RankId(message.source), header, message.num_rows * sizeof(OutputTag), [&](std::span<std::byte> bytes) {
       for (std::size_t i = 0; i < message.num_rows; ++i) store_at(bytes, 0, i, taken_[message.begin + i].tag);
     });

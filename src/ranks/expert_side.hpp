@@ -37,6 +37,7 @@ struct ExpertSideOptions {
   int max_rows_per_call = 0;          ///< cap of one expert call
   std::int64_t max_rows_stored = 0;   ///< attention ranks out of reach x token budget
   int num_sources = 0;                ///< attention ranks that send FIN
+  bool announce_in_place = true;      ///< tell sources in reach of their outputs; else whoever gave the rows knows
   double slowdown = 1.0;              ///< an expert call is made to last so many times as long; 1: as it is
 };
 
@@ -50,6 +51,11 @@ class ExpertSide {
   /// A dispatch block, with rows or in place: its rows join their micro-queues.
   void on_dispatch(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload, double now);
   void on_dispatch_in_place(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload, double now);
+  /// One row that stays where it is, for one expert. input: [hidden_size] in compute type; output: [hidden_size].
+  void add_in_place(int layer, PlaceId place, RankId from, OutputTag tag, const std::byte* input, float* output, double now);
+  [[nodiscard]] std::size_t num_queued(int layer, PlaceId place) const {
+    return queues_[static_cast<std::size_t>(layer)][place.idx()].size();
+  }
   void on_fin() { ++num_fins_; }
   /// Run one micro-queue (up to the cap) and send the outputs back.
   void run(int layer, PlaceId place, PhaseClock& clock);
@@ -70,6 +76,7 @@ class ExpertSide {
  private:
   struct Entry {
     const std::byte* input;
+    float* output;            // in place only
     std::int32_t stored_row;  // or in_place
     std::int32_t source;
     OutputTag tag;

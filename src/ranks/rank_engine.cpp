@@ -57,6 +57,7 @@ RankEngine::RankEngine(Parts parts, PhaseClock& clock, EventLoop::Beat beat)
       limits_(resolve_limits(parts_.job, parts_.config)),
       stages_(parts_.roles),
       outbox_(parts_.transport) {
+  if (parts_.all_to_all != nullptr) collector_ = std::make_unique<PairCollector>(parts_.transport.num_ranks());
   if (has_experts(parts_.roles)) make_experts();
   std::vector<int> hosted_per_layer;
   for (int layer = 0; layer < parts_.config.num_layers; ++layer) {
@@ -66,6 +67,32 @@ RankEngine::RankEngine(Parts parts, PhaseClock& clock, EventLoop::Beat beat)
   scheduler_ = policy::make_scheduler(parts_.job.schedule);
   if (has_attention(parts_.roles)) make_attention(std::move(parts_.claim), std::move(parts_.sink));
   if (has_experts(parts_.roles)) make_expert_side();
+  make_loop(std::move(hosted_per_layer), clock, std::move(beat));
+}
+
+RankEngine::~RankEngine() = default;
+
+void RankEngine::run() {
+  if (lockstep_ != nullptr) lockstep_->run();
+  else loop_->run();
+}
+
+void RankEngine::make_loop(std::vector<int> hosted_per_layer, PhaseClock& clock, EventLoop::Beat beat) {
+  if (parts_.all_to_all != nullptr) {
+    const model::RowExchange* own_rows = states_ == nullptr ? nullptr : &states_->exchange();
+    lockstep_ = std::make_unique<LockstepLoop>(LockstepLoop::Parts{.all = *parts_.all_to_all,
+                                                                   .transport = parts_.transport,
+                                                                   .pairs = *collector_,
+                                                                   .config = parts_.config,
+                                                                   .compute = parts_.job.model.compute,
+                                                                   .clock = clock,
+                                                                   .attention = attention_.get(),
+                                                                   .experts = expert_side_.get(),
+                                                                   .own_rows = own_rows,
+                                                                   .hosted_per_layer = std::move(hosted_per_layer)},
+                                               std::move(beat));
+    return;
+  }
   loop_ = std::make_unique<EventLoop>(
       EventLoop::Parts{.transport = parts_.transport,
                        .outbox = outbox_,
@@ -79,8 +106,6 @@ RankEngine::RankEngine(Parts parts, PhaseClock& clock, EventLoop::Beat beat)
                        .gather_short_batches = parts_.job.schedule.gather_short_batches},
       std::move(beat));
 }
-
-RankEngine::~RankEngine() = default;
 
 void RankEngine::make_experts() {
   // The placement lists what a rank hosts by layer, then by place: the order that ExpertStack numbers.
@@ -105,8 +130,11 @@ void RankEngine::make_expert_side() {
       .compute = parts_.job.model.compute,
       .hidden_size = parts_.config.hidden_size,
       .max_rows_per_call = limits_.expert_rows,
-      .max_rows_stored = static_cast<std::int64_t>(parts_.attention_ranks.size() - in_reach.size()) * limits_.max_tokens_in_flight,
+      .max_rows_stored = parts_.all_to_all != nullptr
+                             ? 0  // rows are read where they arrive
+                             : static_cast<std::int64_t>(parts_.attention_ranks.size() - in_reach.size()) * limits_.max_tokens_in_flight,
       .num_sources = static_cast<int>(parts_.attention_ranks.size()),
+      .announce_in_place = parts_.all_to_all == nullptr,
       .slowdown = slowdown_of(parts_.job, static_cast<int>(std::ranges::find(parts_.expert_ranks, parts_.transport.rank()) - parts_.expert_ranks.begin()))};
   expert_side_ = std::make_unique<ExpertSide>(options, *expert_stack_, stages_, *table_, outbox_,
                                               parts_.transport.max_payload_bytes());
@@ -124,10 +152,7 @@ void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
   const auto own = parts_.exchanges.find(self);
   states_ = std::make_unique<model::TokenStates>(parts_.config, compute, limits_.max_tokens_in_flight,
                                                  own == parts_.exchanges.end() ? std::span<std::byte>() : own->second);
-  std::vector<RankId> in_reach;
-  for (const RankId rank : parts_.expert_ranks) {
-    if (rank == self || parts_.exchanges.contains(rank)) in_reach.push_back(rank);
-  }
+  if (collector_ == nullptr) make_ring_sender();
   scorer_ = std::make_unique<Scorer>(*parts_.tokenizer, parts_.config.eos_tokens, parts_.job.run.seed);
   workload_ = std::make_unique<Workload>(limits_, parts_.config, *parts_.tokenizer, *parts_.chat_template, *kv_, *scorer_,
                                          std::move(claim), std::move(sink));
@@ -146,11 +171,20 @@ void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
                            .router = *router_,
                            .workload = *workload_,
                            .scorer = *scorer_,
-                           .outbox = outbox_,
+                           .sender = collector_ != nullptr ? static_cast<RowSender&>(*collector_) : *ring_sender_,
                            .table = *table_,
-                           .in_reach = std::move(in_reach),
                            .recorder = recorder_.get()},
-      stages_, limits_.micro_batch_tokens, parts_.transport.max_payload_bytes());
+      stages_, limits_.micro_batch_tokens);
+}
+
+void RankEngine::make_ring_sender() {
+  std::vector<RankId> in_reach;
+  for (const RankId rank : parts_.expert_ranks) {
+    if (rank == parts_.transport.rank() || parts_.exchanges.contains(rank)) in_reach.push_back(rank);
+  }
+  const std::size_t row_bytes = static_cast<std::size_t>(parts_.config.hidden_size) * element_bytes(parts_.job.model.compute);
+  ring_sender_ = std::make_unique<RingSender>(outbox_, states_->exchange(), row_bytes, parts_.config.experts_per_token,
+                                         parts_.transport.max_payload_bytes(), in_reach);
 }
 
 std::int64_t RankEngine::weight_bytes() const {

@@ -20,6 +20,7 @@
 #include "policy/placement.hpp"
 #include "policy/scheduler.hpp"
 #include "ranks/event_loop.hpp"
+#include "ranks/lockstep_loop.hpp"
 #include "ranks/workload.hpp"
 
 namespace moebius::ranks {
@@ -56,13 +57,16 @@ class RankEngine {
     /// Ranks of this node, this one among them, and the memory that each gave for the exchange of its rows
     /// (exchange_bytes): what they have in flight is not copied. Empty: only own rows of a colocated rank are not.
     std::map<RankId, std::span<std::byte>> exchanges = {};
+    comm::AllToAll* all_to_all = nullptr;  ///< for schedule.execution = lockstep, else nullptr
   };
   /// Reads and packs the weights that the rank's roles need, or its share of those that a node shares: then the
   /// loop may only run when all sharers are here.
   RankEngine(Parts parts, PhaseClock& clock, EventLoop::Beat beat);
   ~RankEngine();
 
-  [[nodiscard]] EventLoop& loop() { return *loop_; }
+  /// Until the job is done, in the way of its schedule.execution.
+  void run();
+  [[nodiscard]] EventLoop& loop() { return *loop_; }  ///< of asynchronous execution
   [[nodiscard]] const Workload* workload() const { return workload_.get(); }  ///< nullptr without the role
   [[nodiscard]] const AttentionSide* attention() const { return attention_.get(); }
   [[nodiscard]] const model::KvCache* kv() const { return kv_.get(); }
@@ -78,6 +82,8 @@ class RankEngine {
   void make_attention(ClaimSource claim, RowSink sink);
   void make_experts();
   void make_expert_side();
+  void make_ring_sender();
+  void make_loop(std::vector<int> hosted_per_layer, PhaseClock& clock, EventLoop::Beat beat);
 
   Parts parts_;
   Job::Limits limits_;
@@ -95,7 +101,10 @@ class RankEngine {
   std::unique_ptr<policy::ReplicaRouter> router_;
   std::unique_ptr<AttentionSide> attention_;
   std::unique_ptr<ExpertSide> expert_side_;
-  std::unique_ptr<EventLoop> loop_;
+  std::unique_ptr<RingSender> ring_sender_;     // one of the two
+  std::unique_ptr<PairCollector> collector_;
+  std::unique_ptr<EventLoop> loop_;         // one of the two
+  std::unique_ptr<LockstepLoop> lockstep_;
 };
 
 }  // namespace moebius::ranks

@@ -11,6 +11,7 @@
 
 #include "base/check.hpp"
 #include "base/clock.hpp"
+#include "comm/all_to_all.hpp"
 #include "comm/control_board.hpp"
 #include "comm/node_segments.hpp"
 #include "comm/ring_transport.hpp"
@@ -167,7 +168,7 @@ io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, co
 /// Weights, queues and loop of this rank.
 std::unique_ptr<RankEngine> make_engine(const Job& job, JobSetup& setup, comm::Transport& transport, PhaseClock& clock,
                                         const comm::SharedMemory& weights,
-                                        const std::map<RankId, std::span<std::byte>>& exchanges, ClaimSource claim, RowSink sink,
+                                        const std::map<RankId, std::span<std::byte>>& exchanges, comm::AllToAll* all_to_all, ClaimSource claim, RowSink sink,
                                         Heartbeat& heartbeat) {
   auto engine = std::make_unique<RankEngine>(RankEngine::Parts{.job = job,
                                                                .config = setup.config,
@@ -183,7 +184,8 @@ std::unique_ptr<RankEngine> make_engine(const Job& job, JobSetup& setup, comm::T
                                                                .sink = std::move(sink),
                                                                .attention_weights = {.memory = weights.memory(),
                                                                                      .share = {weights.member_idx(), weights.num_members()}},
-                                                               .exchanges = exchanges},
+                                                               .exchanges = exchanges,
+                                                               .all_to_all = all_to_all},
                                              clock, [&](const LoopStatus& status) { heartbeat.beat(status); });
   clock.mark(Phase::load, 0, setup.checkpoint->counters().bytes);
   return engine;
@@ -257,12 +259,14 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   JobSetup setup = set_up_job(session, resolved, options);
   if (setup.finished) return finished_outcome(setup, job);
 
-  comm::NodeSegments exchanges(session, exchange_bytes(job, setup.config, setup.roles));
+  const bool lockstep = job.schedule.execution == Execution::lockstep;
+  comm::NodeSegments exchanges(session, lockstep ? 0 : exchange_bytes(job, setup.config, setup.roles));
   const bool one_node = exchanges.segments().size() == static_cast<std::size_t>(session.num_ranks());
   const comm::RingOptions ring = ring_options(setup.config, job.model.compute,
                                               std::max(setup.layout.attention_ranks.size(), setup.layout.expert_ranks.size()),
                                               one_node ? Rows::in_place : Rows::travel);
-  comm::Window window(session, ring, who_writes(setup.layout, session.num_ranks()));
+  comm::Window window(session, ring, lockstep ? comm::WritesTo([](RankId, RankId) { return false; })
+                                              : who_writes(setup.layout, session.num_ranks()));
   comm::RingTransport transport(window);
   comm::ControlBoard board(session, window);
   std::vector<Roles> roles;  // [num_ranks]
@@ -287,11 +291,13 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   comm::SharedMemory weights(session, has_attention(setup.roles)
                                           ? model::AttentionStack::weight_bytes(setup.config, job.model.compute) : 0);
   // Only messages through shared memory order what ranks store in each other's exchange.
-  const auto exchanges_in_use = window.fast_path() == comm::FastPath::on ? exchanges.segments() : std::map<RankId, std::span<std::byte>>();
+  const auto exchanges_in_use = !lockstep && window.fast_path() == comm::FastPath::on ? exchanges.segments() : std::map<RankId, std::span<std::byte>>();
+  comm::AllToAll all_to_all(session);
   std::unique_ptr<RankEngine> engine;
   clock.mark(Phase::idle);
   together(session, [&] {
-    engine = make_engine(job, setup, transport, clock, weights, exchanges_in_use, claim_lines(setup, board, num_unknown_fields), sink, heartbeat);
+    engine = make_engine(job, setup, transport, clock, weights, exchanges_in_use, lockstep ? &all_to_all : nullptr,
+                         claim_lines(setup, board, num_unknown_fields), sink, heartbeat);
   });
   weights.publish();
   // Only now, when nothing but the run itself can fail: a job that could not start leaves no results behind.
@@ -299,13 +305,14 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
 
   clock.mark(Phase::idle);
   const double loop_start_s = now_s();
-  engine->loop().run();
+  engine->run();
   if (writer != nullptr) writer->finish();
   clock.mark(Phase::io);
   RankReport mine = make_report(session, *engine, setup.roles, num_unknown_fields, now_s() - loop_start_s);
   heartbeat.wait_for_all(transport, clock);
   for (std::size_t i = 0; i < num_phases; ++i) mine.phases[i] = clock.total(static_cast<Phase>(i));
   const JobOutcome outcome = wind_up(session, setup, resolved, options, mine);
+  all_to_all.close();
   exchanges.close();
   weights.close();
   window.close();

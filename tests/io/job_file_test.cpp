@@ -65,7 +65,7 @@ mode = "colocated"
 attention_ranks = 3
 expert_ranks = 5
 [schedule]
-execution = "async"
+execution = "lockstep"
 scheduler = "mbflfs"
 delta = 0.25
 lookahead = 2
@@ -93,6 +93,7 @@ watchdog_s = 1.5
   EXPECT_EQ(j.layout.mode, LayoutMode::colocated);
   EXPECT_EQ(j.layout.attention_ranks, 3);
   EXPECT_EQ(j.layout.expert_ranks, 5);
+  EXPECT_EQ(j.schedule.execution, Execution::lockstep);
   EXPECT_EQ(j.schedule.scheduler, SchedulerKind::mbflfs);
   EXPECT_EQ(j.schedule.delta, 0.25);
   EXPECT_EQ(j.schedule.lookahead, 2);
@@ -168,8 +169,8 @@ TEST_F(JobFileTest, names_file_line_and_key_of_what_is_wrong) {
        "job.toml:8: run.progress is \"loud\" (it must be \"auto\" or \"bar\" or \"json\" or \"off\")"},
       {"[schedule]\ndelta = inf", "job.toml:8: schedule.delta is inf"},
       {"[schedule]\nscheduler = 3", "job.toml:8: schedule.scheduler is 3 (it must be \"defrag\" or \"mtfs\""},
-      {"[schedule]\nexecution = \"lockstep\"",
-       "job.toml:8: schedule.execution is \"lockstep\" (this version of moebius does not run that) write \"async\" "
+      {"[schedule]\nexecution = \"pipeline\"",
+       "job.toml:8: schedule.execution is \"pipeline\" (this version of moebius does not run that) write \"async\" or \"lockstep\" "
        "instead"},
       {"[layout]\nmode = \"replicate\"",
        "job.toml:8: layout.mode is \"replicate\" (this version of moebius does not run that) write \"split\" or "
@@ -225,7 +226,7 @@ TEST_F(JobFileTest, bad_overrides) {
   EXPECT_THAT(failure(paths, {"run.seed="}), StartsWith("--set run.seed: the value is  (it must be"));
   EXPECT_THAT(failure(paths, {"run.seed=1\nstrict=true"}), StartsWith("--set run.seed: the value has a line break"));
   EXPECT_THAT(failure(paths, {"model.compute=fp16"}), StartsWith("--set model.compute: model.compute is \"fp16\""));
-  EXPECT_THAT(failure(paths, {"schedule.execution=lockstep"}), HasSubstr("does not run that"));
+  EXPECT_THAT(failure(paths, {"schedule.execution=pipeline"}), HasSubstr("does not run that"));
 }
 
 TEST_F(JobFileTest, every_key_of_the_experts_reaches_its_member) {

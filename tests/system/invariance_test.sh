@@ -49,6 +49,12 @@ check 1 --set limits.kv_tokens=1024   # little KV: requests wait for room
 prefix=(env MOEBIUS_SHARED_MEMORY=off)   # every message an MPI_Put
 check 3
 check 2 --set layout.mode=colocated
+# All ranks together, layer by layer: in few large steps and in many small ones.
+lockstep=(--set schedule.execution=lockstep)
+check 1 "${lockstep[@]}" --set layout.mode=colocated
+check 3 "${lockstep[@]}" --set layout.mode=colocated --set limits.max_tokens_in_flight=23
+check 4 "${lockstep[@]}" --set layout.mode=split --set layout.attention_ranks=1
+check 2 "${lockstep[@]}" --set layout.mode=split --set limits.expert_rows=5
 prefix=(env MOEBIUS_RANKS_PER_NODE=2)    # both paths in one job
 check 4
 prefix=()

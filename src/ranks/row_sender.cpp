@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ranks/row_sender.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.hpp"
+
+namespace moebius::ranks {
+
+namespace {
+
+bool begins_row(std::span<const RowPair> pairs, std::size_t i) { return i == 0 || pairs[i].tag.row != pairs[i - 1].tag.row; }
+
+/// Tags, pairs, and each hidden state once. block: layout.total_bytes for these rows and pairs.
+void write_dispatch(std::span<const RowPair> pairs, const model::RowExchange& rows, std::size_t row_bytes, const BlockLayout& layout,
+                    std::span<std::byte> block) {
+  std::size_t row = 0;
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    const bool new_row = begins_row(pairs, i);
+    if (new_row && i > 0) ++row;
+    store_at(block, layout.pairs_offset, i,
+             ExpertPair{static_cast<std::uint16_t>(row), static_cast<std::uint16_t>(pairs[i].tag.k_idx), pairs[i].place});
+    if (!new_row) continue;
+    store_at(block, 0, row, pairs[i].tag.row);
+    std::memcpy(block.data() + layout.data_offset + row * row_bytes, rows.input(static_cast<std::int32_t>(pairs[i].tag.row)), row_bytes);
+  }
+}
+
+}  // namespace
+
+RingSender::RingSender(Outbox& outbox, const model::RowExchange& rows, std::size_t row_bytes, int experts_per_token,
+                       std::size_t max_payload_bytes, std::span<const RankId> in_reach)
+    : outbox_(outbox),
+      rows_(rows),
+      row_bytes_(row_bytes),
+      max_rows_per_block_(max_dispatch_rows(max_payload_bytes, static_cast<std::size_t>(experts_per_token), row_bytes)),
+      max_pairs_in_place_(max_payload_bytes / sizeof(RowPair)) {
+  MOEBIUS_EXPECT(max_rows_per_block_ > 0 && max_pairs_in_place_ > 0);
+  for (const RankId rank : in_reach) {
+    if (in_reach_.size() <= rank.idx()) in_reach_.resize(rank.idx() + 1);
+    in_reach_[rank.idx()] = 1;
+  }
+}
+
+void RingSender::send(LayerId layer, RankId to, std::span<const RowPair> pairs) {
+  if (to.idx() < in_reach_.size() && in_reach_[to.idx()] != 0) {
+    for (std::size_t begin = 0; begin < pairs.size(); begin += max_pairs_in_place_) {
+      send_in_place(layer, to, pairs.subspan(begin, std::min(max_pairs_in_place_, pairs.size() - begin)));
+    }
+    return;
+  }
+  while (!pairs.empty()) {  // each block takes as many whole rows as fit
+    std::size_t num_rows = 0, end = 0;
+    for (; end < pairs.size(); ++end) {
+      const bool new_row = begins_row(pairs, end);
+      if (new_row && num_rows == max_rows_per_block_) break;
+      num_rows += new_row ? 1 : 0;
+    }
+    send_rows(layer, to, pairs.first(end));
+    pairs = pairs.subspan(end);
+  }
+}
+
+void RingSender::send_in_place(LayerId layer, RankId to, std::span<const RowPair> pairs) {
+  const comm::MessageHeader header{.kind = static_cast<std::uint16_t>(BlockKind::dispatch_in_place),
+                                   .layer = static_cast<std::uint16_t>(layer.value),
+                                   .generation = 0,
+                                   .num_rows = 0,
+                                   .num_pairs = static_cast<std::uint32_t>(pairs.size())};
+  outbox_.send(to, header, pairs.size_bytes(), [&](std::span<std::byte> bytes) {
+    std::memcpy(bytes.data(), pairs.data(), pairs.size_bytes());
+  });
+}
+
+void RingSender::send_rows(LayerId layer, RankId to, std::span<const RowPair> pairs) {
+  std::size_t num_rows = 0;
+  for (std::size_t i = 0; i < pairs.size(); ++i) num_rows += begins_row(pairs, i) ? 1 : 0;
+  const BlockLayout layout = dispatch_layout(num_rows, pairs.size(), row_bytes_);
+  const comm::MessageHeader header{.kind = static_cast<std::uint16_t>(BlockKind::dispatch),
+                                   .layer = static_cast<std::uint16_t>(layer.value),
+                                   .generation = 0,
+                                   .num_rows = static_cast<std::uint32_t>(num_rows),
+                                   .num_pairs = static_cast<std::uint32_t>(pairs.size())};
+  outbox_.send(to, header, layout.total_bytes, [&](std::span<std::byte> bytes) { write_dispatch(pairs, rows_, row_bytes_, layout, bytes); });
+}
+
+}  // namespace moebius::ranks

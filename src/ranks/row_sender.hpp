@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// How rows leave an attention rank for the experts of another: the difference between ways of execution.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "model/row_exchange.hpp"
+#include "ranks/outbox.hpp"
+#include "ranks/wire.hpp"
+
+namespace moebius::ranks {
+
+class RowSender {
+ public:
+  virtual ~RowSender() = default;
+  /// Rows of a micro-batch for experts of `to`; their hidden states stand in the exchange of this rank. The pairs of a row
+  /// are side by side.
+  virtual void send(LayerId layer, RankId to, std::span<const RowPair> pairs) = 0;
+};
+
+/// Through rings, at once: only the pairs where `to` reaches the exchange, else each hidden state once beside them.
+class RingSender final : public RowSender {
+ public:
+  /// row_bytes: of a hidden state. in_reach: expert ranks that reach `rows`.
+  RingSender(Outbox& outbox, const model::RowExchange& rows, std::size_t row_bytes, int experts_per_token,
+             std::size_t max_payload_bytes, std::span<const RankId> in_reach);
+  void send(LayerId layer, RankId to, std::span<const RowPair> pairs) override;
+
+ private:
+  void send_in_place(LayerId layer, RankId to, std::span<const RowPair> pairs);
+  void send_rows(LayerId layer, RankId to, std::span<const RowPair> pairs);
+
+  Outbox& outbox_;
+  model::RowExchange rows_;
+  std::size_t row_bytes_, max_rows_per_block_, max_pairs_in_place_;
+  std::vector<std::uint8_t> in_reach_;  // [num_ranks]
+};
+
+}  // namespace moebius::ranks
