@@ -106,8 +106,11 @@ std::string describe(const ResultSummary& summary) {
                         100 * summary.accuracy(), 100 * summary.accuracy_per_byte());
   }
   if (summary.scored_rows > 0) {
-    text += fmt::format("\nperplexity over {} texts, {} tokens: {:.4f} per token, {:.4f} bits per byte", summary.scored_rows,
-                        summary.scored_tokens, summary.perplexity_per_token(), summary.bits_per_byte());
+    text += fmt::format("\nperplexity over {} texts, {} tokens: {:.4f} per token, ", summary.scored_rows, summary.scored_tokens,
+                        summary.perplexity_per_token());
+    // Requests of token ids have no bytes where the model has no tokenizer.
+    text += summary.scored_bytes > 0 ? fmt::format("{:.4f} bits per byte", summary.bits_per_byte())
+                                     : std::string("bits per byte unknown (no tokenizer)");
   }
   if (summary.generated_rows > 0) {
     text += fmt::format("\n{} tokens generated in {} rows", summary.generated_tokens, summary.generated_rows);

@@ -31,7 +31,8 @@ io::JobFacts job_facts(const ResolvedJob& resolved, const io::Checkpoint& checkp
   // A text that is one request is named after its file.
   if (requests.is_plain_text()) facts.emplace_back("input.path", std::filesystem::path(resolved.job.input.path).filename().string());
   facts.emplace_back("the weights", to_hex(checkpoint.fingerprint()));
-  for (const char* file : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}) {
+  for (const char* file : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "chat_template.jinja"}) {
     facts.emplace_back(file, content_of(std::filesystem::path(resolved.job.model.path) / file));
   }
   facts.emplace_back("the kernels", model::instruction_set());

@@ -132,7 +132,9 @@ JobSetup set_up_job(comm::Session& session, const ResolvedJob& resolved, const R
     setup.tensors = setup.checkpoint->lookup();
     if (!has_attention(setup.roles)) return;
     load_tokenizer(setup, session, model_dir);
-    setup.chat_template = std::make_unique<model::ChatTemplate>(io::read_chat_template(model_dir));
+    ChatTemplateSpec chat_template = io::read_chat_template(model_dir);
+    if (!chat_template.text.empty()) setup.chat_template_hash = xxh3_64(chat_template.text);
+    setup.chat_template = std::make_unique<model::ChatTemplate>(std::move(chat_template));
     if (session.rank() != RankId(0)) setup.requests = io::RequestFile::open(job.input.path);
   });
   together(session, [&] {

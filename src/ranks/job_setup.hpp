@@ -33,6 +33,7 @@ struct JobSetup {
   std::unique_ptr<model::Tokenizer> tokenizer;       ///< attention roles only
   std::unique_ptr<model::ChatTemplate> chat_template;  ///< attention roles only
   std::uint64_t tokenizer_hash = 0;                  ///< rank 0 only
+  std::uint64_t chat_template_hash = 0;              ///< of the template's text, 0 without one; attention roles only
   std::optional<io::RequestFile> requests;           ///< attention roles only
   std::vector<io::RequestFile::Line> lines;          ///< of the requests to run; attention roles only
   std::unique_ptr<io::OutputFolder> output;          ///< rank 0 only

@@ -155,6 +155,7 @@ io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, co
                        {"model_path", resolved.job.model.path},
                        {"model_hash", to_hex(setup.checkpoint->fingerprint())},
                        {"tokenizer_hash", to_hex(setup.tokenizer_hash)},
+                       {"chat_template_hash", to_hex(setup.chat_template_hash)},
                        {"job_toml", io::to_toml(resolved)},
                        {"rank_layout", fmt::format("{}: {} attention, {} expert ranks", setup.layout.colocated() ? "colocated" : "split",
                                                    setup.layout.attention_ranks.size(), setup.layout.expert_ranks.size())},

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What comes with a checkpoint beside its weights: config.json, generation_config.json and tokenizer.json;
-// and any text through a tokenizer that is in order.
+// What comes with a checkpoint beside its weights: config.json, generation_config.json, tokenizer.json and the chat
+// template; and any text through a tokenizer that is in order.
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "io/model_files.hpp"
+#include "model/chat_template.hpp"
 #include "model/tokenizer.hpp"
 #include "tests/fuzz/fuzz_target.hpp"
 
@@ -97,6 +98,45 @@ FuzzTarget tokenizer_target(const std::filesystem::path& scratch) {
           800};
 }
 
+std::vector<ChatMessage> random_chat(Mutator& mutator) {
+  std::vector<ChatMessage> messages(mutator.pick(5));
+  for (ChatMessage& message : messages) {
+    for (const char* name : {"role", "content", "name", "reasoning_content"}) {
+      if (mutator.pick(4) == 0) continue;
+      const char* roles[] = {"system", "user", "assistant"};
+      const bool known_role = std::string_view(name) == "role" && mutator.pick(8) != 0;
+      message.fields.emplace_back(name, known_role ? roles[mutator.pick(3)] : model::utf8_lossy(mutator.random_text(60)));
+    }
+  }
+  return messages;
+}
+
+/// A template may be anything: it is refused, refuses the messages itself, or gives a prompt, in bounded time and memory.
+FuzzTarget chat_template_target(const std::filesystem::path& scratch) {
+  auto specs = std::make_shared<std::vector<ChatTemplateSpec>>();
+  std::vector<std::string> texts;
+  for (const auto& entry : std::filesystem::directory_iterator(source_path("tests/data/chat"))) {
+    if (entry.is_directory()) specs->push_back(io::read_chat_template(entry.path()));
+  }
+  std::ranges::sort(*specs, {}, &ChatTemplateSpec::text);
+  for (const ChatTemplateSpec& spec : *specs) texts.push_back(spec.text);
+  const auto folder = scratch / "chat";
+  std::filesystem::create_directories(folder);
+  return {"chat_template",
+          [=](Mutator& mutator) {
+            write_whole(folder / "chat_template.jinja", mutator.mutate(texts[mutator.pick(texts.size())], texts, 1 << 16));
+            ChatTemplateSpec spec = io::read_chat_template(folder);
+            spec.special_tokens = (*specs)[mutator.pick(specs->size())].special_tokens;
+            const auto rendered = model::ChatTemplate(spec).render(random_chat(mutator), {});
+            if (!model::is_utf8(rendered.text)) throw Problem("a prompt or message that is not UTF-8");
+            if (rendered.status == RowStatus::ok) return Verdict::accepted;
+            if (rendered.status != RowStatus::unsupported && rendered.status != RowStatus::bad_field) throw Problem("another status");
+            if (rendered.text.empty()) throw Problem("a refusal without a message");
+            return Verdict::refused;
+          },
+          1500};
+}
+
 FuzzTarget text_target() {
   auto tokenizers = std::make_shared<std::vector<model::Tokenizer>>();
   for (const auto& entry : std::filesystem::directory_iterator(source_path("tests/data/goldens/tokenizers"))) {
@@ -119,7 +159,7 @@ FuzzTarget text_target() {
 }  // namespace
 
 std::vector<FuzzTarget> model_targets(const std::filesystem::path& scratch) {
-  return {config_target(scratch), tokenizer_target(scratch), text_target()};
+  return {config_target(scratch), tokenizer_target(scratch), chat_template_target(scratch), text_target()};
 }
 
 }  // namespace moebius::test

@@ -31,6 +31,7 @@ done
 rm "$work/deepseek_v3/tokenizer.json"
 {
   echo '{"custom_id": "ids", "kind": "loglikelihood", "context": [5, 6, 7], "continuation": [8, 9]}'
+  echo '{"custom_id": "rolling", "kind": "loglikelihood_rolling", "text": [5, 6, 7]}'
   echo '{"custom_id": "generate", "kind": "generate_until", "context": [5, 6], "until": [], "max_gen_toks": 4}'
   echo '{"custom_id": "text", "kind": "loglikelihood", "context": "The sky", "continuation": [8]}'
   echo '{"custom_id": "stop", "kind": "generate_until", "context": [5, 6], "until": ["x"], "max_gen_toks": 4}'
@@ -40,4 +41,5 @@ rm "$work/deepseek_v3/tokenizer.json"
 [ "$(value rows_failed <"$work/stdout")" = 2 ] || fail "no tokenizer: $(cat "$work/stdout")"
 "$MOEBIUS" show "$work/out-ids" >"$work/shown" || fail "show: $(cat "$work/shown")"
 [ "$(grep -c 'no tokenizer.json' "$work/shown")" -ge 1 ] || fail "no tokenizer, no message: $(cat "$work/shown")"
+grep -q 'bits per byte unknown' "$work/shown" || fail "bits of no bytes: $(cat "$work/shown")"
 finish
