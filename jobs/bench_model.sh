@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A mid-size model end to end, beside what the machine can do: scoring of 512-token texts as a share of the
-# bf16 limit, and generation of 64 sequences at once (128 tokens in) as a share of its bound: the weights
-# streamed once a step, or the arithmetic limit, whichever is longer. The model is written by make-model
+# bf16 limit, and generation of 64 sequences at once (128 tokens in, 32 out) as a share of its bound: in each step the
+# weights streamed once, or the arithmetic limit, whichever is longer; the prompts are one step. Printed for all steps
+# together and for those of one token a sequence alone. The model is written by make-model
 # (0.86 GB); limits are measured in the same call, all ranks at once. Give it an idle machine.
 #   ./jobs/bench_model.sh [RANKS] [--set KEY=VALUE ...]        default: 2 colocated ranks
 set -eu
@@ -29,8 +30,8 @@ requests() {
   }'
 }
 requests 64 512 '"kind":"loglikelihood_rolling","text":' '' >"$work/score.jsonl"
-steps=129
-for new in 1 $steps; do
+tokens_out=32
+for new in 1 $tokens_out; do
   requests 64 128 '"kind":"generate_until","until":[],"context":' ",\"max_gen_toks\":$new" >"$work/generate_$new.jsonl"
 done
 run() {  # run INPUT [ARGS]: the summary line
@@ -52,8 +53,8 @@ gflops=$(limit 'GFLOP\/s') gbytes=$(limit 'GB\/s')
 
 score=$(run score "$@")
 first=$(run generate_1 "$@")
-all=$(run generate_$steps "$@")
-awk -v ranks="$ranks" -v gflops="$gflops" -v gbytes="$gbytes" -v rate="$(value tokens_per_s "$score")" -v steps=$((steps - 1)) \
+all=$(run generate_$tokens_out "$@")
+awk -v ranks="$ranks" -v gflops="$gflops" -v gbytes="$gbytes" -v rate="$(value tokens_per_s "$score")" -v steps=$((tokens_out - 1)) \
   -v first="$(value loop_s "$first")" -v all="$(value loop_s "$all")" -v fed_first="$(value tokens_fed "$first")" \
   -v fed_all="$(value tokens_fed "$all")" 'BEGIN {
     # Multiply-adds of a token, two operations each: projections, router, four experts, LM head; and attention
@@ -67,6 +68,9 @@ awk -v ranks="$ranks" -v gflops="$gflops" -v gbytes="$gbytes" -v rate="$(value t
     stream = 0.8647 / gbytes
     compute = 64 * token * 1e-9 / gflops
     bound = stream > compute ? stream : compute
-    printf "generation: %.0f tokens/s, %.1f ms a step; bound %.1f ms (weights once %.1f, arithmetic %.1f): %.0f %%\n",
+    prompts = 64 * 128 * (token + 8 * 4 * 1024 * 64.5) * 1e-9 / gflops
+    printf "generation, 64 x (128 in, 32 out): %.2f s; bound %.2f s (prompts %.2f, steps %.2f): %.0f %%\n",
+           all, prompts + steps * bound, prompts, steps * bound, 100 * (prompts + steps * bound) / all
+    printf "its steps of one token each: %.0f tokens/s, %.1f ms a step; bound %.1f ms (weights once %.1f, arithmetic %.1f): %.0f %%\n",
            (fed_all - fed_first) / (all - first), step * 1e3, bound * 1e3, stream * 1e3, compute * 1e3, 100 * bound / step
   }'

@@ -184,8 +184,9 @@ void Workload::start_sequence(Tree& tree, const BranchPlan* branch, std::vector<
 
 std::optional<Workload::Piece> Workload::next_piece(std::int32_t budget) {
   if (budget <= 0) return std::nullopt;
-  const bool generating = !generations_.empty();
-  auto& queue = generating ? generations_ : prompts_;
+  // Prompts first, as far as there is room for them: then all generations go on together, and weights are read once for
+  // as many of them as can be.
+  auto& queue = prompts_.empty() ? generations_ : prompts_;
   if (queue.empty()) return std::nullopt;
   Sequence& sequence = *queue.front();
   const std::int32_t left = sequence.num_tokens() - sequence.num_cut;

@@ -44,7 +44,7 @@ class Workload {
 
   /// Claim and admit what fits now; cheap when nothing does. True when something changed.
   bool admit();
-  /// The piece to cut next, at most `budget` tokens; tokens of generations go before prompts.
+  /// The piece to cut next, at most `budget` tokens; prompts go before tokens of generations.
   struct Piece {
     Sequence* sequence;
     std::int32_t begin, num_tokens;

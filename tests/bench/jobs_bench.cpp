@@ -19,6 +19,7 @@ namespace {
 struct Layout {
   int ranks;
   const char* mode;
+  const char* execution = "async";
 };
 
 /// A number of the JSON line that a run ends with.
@@ -59,7 +60,8 @@ class JobBench {
  private:
   std::string run_once(const std::string& job, const std::string& compute, Layout layout) {
     const std::string arguments = "'" + program_ + "' run inputs/" + job + ".toml --set 'output.path=" + output_.string() +
-                                  "' --force-new --set layout.mode=" + layout.mode + " --set model.compute=" + compute +
+                                  "' --force-new --set layout.mode=" + layout.mode + " --set schedule.execution=" + layout.execution +
+                                  " --set model.compute=" + compute +
                                   " --set run.progress=off 2>/dev/null";
     for (const std::string& line : run_ranks(layout.ranks, arguments)) {
       if (line.starts_with('{')) return line;
@@ -78,8 +80,10 @@ void add_job_benchmarks(const std::string& program) {
   const auto bench = std::make_shared<JobBench>(program);
   for (const std::string compute : {"fp32", "bf16"}) {
     for (const std::string job : {"score", "perplexity", "generate"}) {
-      for (const Layout layout : {Layout{1, "colocated"}, Layout{2, "colocated"}, Layout{2, "split"}, Layout{4, "split"}}) {
-        const std::string name = "job/" + job + "/" + compute + "/" + std::to_string(layout.ranks) + "_" + layout.mode;
+      for (const Layout layout : {Layout{1, "colocated"}, Layout{2, "colocated"}, Layout{2, "colocated", "lockstep"},
+                                  Layout{2, "split"}, Layout{2, "split", "lockstep"}, Layout{4, "split"}}) {
+        std::string name = "job/" + job + "/" + compute + "/" + std::to_string(layout.ranks) + "_" + layout.mode;
+        if (layout.execution != std::string("async")) name += std::string("_") + layout.execution;
         benchmark::RegisterBenchmark(name.c_str(),
                                      [=](benchmark::State& state) { bench->run(state, job, compute, layout); })
             ->Iterations(1)->UseManualTime()->Unit(benchmark::kSecond);
