@@ -52,8 +52,13 @@ limit() { sed -nE "s/.*$1=([0-9.]+)([kMGT]?).*/\1 \2/p" "$work"/limits_* | awk '
 gflops=$(limit 'GFLOP\/s') gbytes=$(limit 'GB\/s')
 
 score=$(run score "$@")
-first=$(run generate_1 "$@")
-all=$(run generate_$tokens_out "$@")
+# In turn, and the run in the middle of each: the steps are a difference of the two.
+for _ in 1 2 3; do
+  for new in 1 $tokens_out; do run generate_$new "$@" >>"$work/runs_$new"; done
+done
+middle() { sed -E 's/.*"loop_s":([0-9.]+).*/\1 &/' "$work/runs_$1" | sort -n | sed -n '2s/^[^ ]* //p'; }
+first=$(middle 1)
+all=$(middle $tokens_out)
 awk -v ranks="$ranks" -v gflops="$gflops" -v gbytes="$gbytes" -v rate="$(value tokens_per_s "$score")" -v steps=$((tokens_out - 1)) \
   -v first="$(value loop_s "$first")" -v all="$(value loop_s "$all")" -v fed_first="$(value tokens_fed "$first")" \
   -v fed_all="$(value tokens_fed "$all")" 'BEGIN {
