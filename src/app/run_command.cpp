@@ -36,12 +36,13 @@ void print_json(const Job& job, const ranks::JobOutcome& outcome) {
              "\"root_tokens\":{},\"root_tokens_reused\":{},\"kv_blocks_evicted\":{},\"load_bytes\":{},\"load_s\":{:.3f},\"loop_s\":{:.3f},"
              "\"tokens_per_s\":{:.1f},\"conserved\":{},\"imbalance\":{:.3f},\"overhead_share\":{:.4f},\"peak_rss_bytes\":{},"
              "\"expert_calls\":{},\"activated_max\":{:.3f},\"activated_mean\":{:.3f},\"rows_max\":{:.3f},\"rows_mean\":{:.3f},\"even_share\":{:.4f},"
-             "\"emulated_slowdown\":[{}],\"digest\":\"{}\"}}\n",
+             "\"pairs_kept\":{},\"pairs_dropped\":{},\"pairs_added\":{},\"emulated_slowdown\":[{}],\"digest\":\"{}\"}}\n",
              outcome.requests, outcome.rows, outcome.rows_failed, outcome.rows_before, outcome.restart_count, outcome.tokens_fed,
              outcome.tokens_out, outcome.root_tokens, outcome.root_tokens_reused, outcome.kv_blocks_evicted, outcome.load_bytes,
              outcome.load_s, outcome.loop_s, rate_of(outcome), outcome.conserved, outcome.imbalance, outcome.overhead_share,
              outcome.peak_rss_bytes, outcome.expert_calls, outcome.activation.activated_max, outcome.activation.activated_mean,
-             outcome.activation.rows_max, outcome.activation.rows_mean, outcome.activation.even_share, fmt::join(job.placement.emulated_slowdown, ","), to_hex(outcome.digest));
+             outcome.activation.rows_max, outcome.activation.rows_mean, outcome.activation.even_share, outcome.capacity.kept,
+             outcome.capacity.dropped, outcome.capacity.added, fmt::join(job.placement.emulated_slowdown, ","), to_hex(outcome.digest));
 }
 
 /// The finished job for people (stderr) and for scripts (one line of JSON on stdout).
@@ -65,6 +66,10 @@ void report(const ResolvedJob& resolved, const ranks::JobOutcome& outcome) {
              outcome.load_s, load_rate * 1e-9);
   fmt::print(stderr, "{} tokens computed in {:.2f} s: {:.0f} tokens/s; digest {}\n{}", outcome.tokens_fed, outcome.loop_s, rate_of(outcome),
              to_hex(outcome.digest), outcome.memory);
+  if (resolved.job.capacity.method != CapacityMethod::off) {
+    fmt::print(stderr, "capacity {}: {} pairs of rows and experts kept, {} dropped, {} added; outputs depend on micro-batches\n",
+               to_string(resolved.job.capacity.method), outcome.capacity.kept, outcome.capacity.dropped, outcome.capacity.added);
+  }
   const auto& slowdown = resolved.job.placement.emulated_slowdown;
   if (!slowdown.empty()) fmt::print(stderr, "emulated slowdown of the expert ranks: {} (others 1)\n", fmt::join(slowdown, " "));
   print_json(resolved.job, outcome);

@@ -41,12 +41,6 @@ ChoiceKey choice(std::vector<Enum> values, std::vector<std::string_view> unavail
   return key;
 }
 
-/// A key of the format with one value that runs: it stands in every resolved job, so that a result file
-/// says how it was made.
-ChoiceKey only(std::string_view word, std::vector<std::string_view> unavailable) {
-  return {{word}, std::move(unavailable), [word](const Job&) { return word; }, [](Job&, std::string_view) {}};
-}
-
 constexpr int most_ranks = 1 << 20;
 constexpr std::int64_t most_tokens = std::int64_t{1} << 40;
 // The TOML library reads an integer that is too large as the largest one, which is therefore refused.
@@ -167,7 +161,7 @@ void add_placement(std::vector<JobKey>& keys) {
                   "makes the expert calls of each expert rank last so many times as long; a rank without number: 1"});
 }
 
-void add_experts(std::vector<JobKey>& keys) {
+void add_replicas(std::vector<JobKey>& keys) {
   using enum ReplicaRouterKind;
   keys.push_back({"replicas.ratio", Effect::execution,
                   number(
@@ -181,8 +175,43 @@ void add_experts(std::vector<JobKey>& keys) {
                   number(
                       0.0, 1e9, [](auto& j) -> auto& { return j.replicas.knee_rows; }),
                   "rows per active expert above which router even is used; moebius profile measures it"});
-  keys.push_back({"capacity.method", Effect::results, only("off", {"drop", "expanded_drop", "one_shot", "reroute"}),
-                  "what happens to rows above an expert's capacity; off: there is no capacity"});
+}
+
+void add_capacity(std::vector<JobKey>& keys) {
+  keys.push_back({"capacity.method", Effect::results,
+                  choice(
+                      std::vector{CapacityMethod::off, CapacityMethod::drop, CapacityMethod::expanded_drop, CapacityMethod::one_shot, CapacityMethod::reroute},
+                      {}, [](auto& j) -> auto& { return j.capacity.method; }),
+                  "what happens to rows above an expert's capacity; all but off change outputs, by which rows share a micro-batch"});
+  keys.push_back({"capacity.gamma", Effect::results,
+                  number(
+                      0.0, 1e6, [](auto& j) -> auto& { return j.capacity.gamma; }),
+                  "capacity of an expert, in mean loads of an expert"});
+  keys.push_back({"capacity.layer_gamma", Effect::results,
+                  NumberListKey{0.0, 1e6, [](Job& j) -> std::vector<double>& { return j.capacity.layer_gamma; }},
+                  "gamma of each layer; layers without number: capacity.gamma"});
+  keys.push_back({"capacity.metric", Effect::results,
+                  choice(
+                      std::vector{CapacityMetric::score, CapacityMetric::order, CapacityMetric::reverse, CapacityMetric::random}, {},
+                      [](auto& j) -> auto& { return j.capacity.metric; }),
+                  "which rows an expert keeps: the best-scoring, the first, the last, or any (run.seed)"});
+  keys.push_back({"capacity.scope", Effect::results,
+                  choice(
+                      std::vector{CapacityScope::expert, CapacityScope::device}, {}, [](auto& j) -> auto& { return j.capacity.scope; }),
+                  "whether each expert has its capacity, or each expert rank that of its experts together"});
+  keys.push_back({"capacity.phase", Effect::results,
+                  choice(
+                      std::vector{CapacityPhase::all, CapacityPhase::prompts, CapacityPhase::generation}, {},
+                      [](auto& j) -> auto& { return j.capacity.phase; }),
+                  "which rows are counted and cut"});
+  keys.push_back({"capacity.min_mean_load", Effect::results,
+                  number(
+                      0.0, 1e9, [](auto& j) -> auto& { return j.capacity.min_mean_load; }),
+                  "no capacity in micro-batches with fewer rows per expert: small ones overflow though experts are chosen evenly"});
+  keys.push_back({"capacity.rounds", Effect::results,
+                  integer(
+                      1, 1 << 20, [](auto& j) -> auto& { return j.capacity.rounds; }),
+                  "reroute: how many other experts a dropped row tries"});
 }
 
 void add_run(std::vector<JobKey>& keys) {
@@ -213,7 +242,8 @@ std::vector<JobKey> make_table() {
   add_schedule(keys);
   add_limits(keys);
   add_placement(keys);
-  add_experts(keys);
+  add_replicas(keys);
+  add_capacity(keys);
   add_run(keys);
   return keys;
 }

@@ -71,6 +71,12 @@ struct ExpertActivation {
   std::vector<std::int64_t> max_activated, max_rows;  // [num_layers, num_ranks] of one micro-batch
 };
 
+/// (row, expert) pairs of each layer where experts have a capacity; empty where they have none.
+struct CapacityTable {
+  std::vector<std::int64_t> micro_batches, cut;     // [num_layers] all; those that were large enough to be cut
+  std::vector<std::int64_t> kept, dropped, added;   // [num_layers] pairs of the router that stayed, or not; others
+};
+
 /// A change of the placement while the job ran.
 struct PlacementChange {
   double time_s = 0;            ///< since the start of the loop
@@ -81,7 +87,7 @@ struct PlacementChange {
 
 /// The attributes and tables of a run. Texts that FORMAT.md wants: program_version, commit, build_flags,
 /// library_versions, processor, model_path, model_hash, tokenizer_hash, chat_template_hash, job_toml, rank_layout, expert_placement,
-/// emulated_slowdown.
+/// emulated_slowdown, capacity.
 struct RunRecord {
   std::vector<std::pair<std::string, std::string>> texts;  ///< attribute name, value
   std::uint64_t seed = 0;
@@ -95,6 +101,7 @@ struct RunRecord {
   PlacementHistory placement;
   RoutingTrace trace;
   ExpertActivation activation;
+  CapacityTable capacity;
   std::vector<PlacementChange> changes;  ///< one for each generation after the first
 };
 

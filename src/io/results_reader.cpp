@@ -121,6 +121,10 @@ PlacementHistory ResultsReader::placement() const {
   return has_master() ? read_placement(opened_->master->get()) : PlacementHistory{};
 }
 
+CapacityTable ResultsReader::capacity() const {
+  return has_master() ? read_capacity(opened_->master->get()) : CapacityTable{};
+}
+
 ExpertActivation ResultsReader::expert_activation() const {
   return has_master() ? read_expert_activation(opened_->master->get()) : ExpertActivation{};
 }

@@ -48,6 +48,7 @@ class ResultsReader {
   [[nodiscard]] PlacementHistory placement() const;
   [[nodiscard]] RoutingTrace routing_trace() const;
   [[nodiscard]] ExpertActivation expert_activation() const;
+  [[nodiscard]] CapacityTable capacity() const;
   [[nodiscard]] std::vector<PlacementChange> placement_changes() const;
 
  private:

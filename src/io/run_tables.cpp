@@ -55,6 +55,17 @@ constexpr LayerArray activation_of_ranks[] = {
      &ExpertActivation::max_activated},
     {{"/experts/activation/max_rows", i64, "most rows in a micro-batch [layer, rank]", "1"}, &ExpertActivation::max_rows}};
 
+struct CapacityArray {
+  ArraySpec spec;
+  std::vector<std::int64_t> CapacityTable::*values;
+};
+constexpr CapacityArray capacity_arrays[] = {
+    {{"/experts/capacity/micro_batches", i64, "micro-batches [layer]", "1"}, &CapacityTable::micro_batches},
+    {{"/experts/capacity/cut", i64, "of these, those that were large enough to have a capacity [layer]", "1"}, &CapacityTable::cut},
+    {{"/experts/capacity/kept", i64, "(row, expert) pairs that the router chose and that stayed [layer]", "1"}, &CapacityTable::kept},
+    {{"/experts/capacity/dropped", i64, "pairs that the router chose and that were neither sent nor computed [layer]", "1"}, &CapacityTable::dropped},
+    {{"/experts/capacity/added", i64, "pairs that the router had not chosen [layer]", "1"}, &CapacityTable::added}};
+
 constexpr ArraySpec change_time{"/rebalance/time", f64, "when the placement changed, from the start of the loop", "s"};
 constexpr ArraySpec change_generation{"/rebalance/generation", i32, "generation of the placement that began", "1"};
 constexpr ArraySpec change_predicted{"/rebalance/predicted", f64, "time that the change was to save", "s"};
@@ -161,6 +172,10 @@ void write_run_tables(hid_t file, const RunRecord& record) {
   const hsize_t one[] = {1};
   write_array(file, trace_step_tokens, one, &t.step_tokens);
   write_activation(file, record.activation);
+  for (const auto& [spec, values] : capacity_arrays) {
+    const hsize_t layers[] = {(record.capacity.*values).size()};
+    write_array(file, spec, layers, (record.capacity.*values).data());
+  }
   const auto& changes = record.changes;
   write_column<double>(file, change_time, changes, [](const PlacementChange& c) { return c.time_s; });
   write_column<std::int32_t>(file, change_generation, changes, [](const PlacementChange& c) { return c.generation; });
@@ -243,6 +258,13 @@ ExpertActivation read_expert_activation(hid_t file) {
   activation.num_layers = static_cast<int>(dims[0]);
   activation.num_ranks = static_cast<int>(dims[1]);
   return activation;
+}
+
+CapacityTable read_capacity(hid_t file) {
+  std::vector<hsize_t> dims;
+  CapacityTable table;
+  for (const auto& [spec, values] : capacity_arrays) table.*values = read_all<std::int64_t>(file, spec, 1, dims);
+  return table;
 }
 
 RoutingTrace read_routing_trace(hid_t file) {

@@ -18,6 +18,7 @@ std::vector<RankPrefixCache> read_prefix_caches(hid_t file);
 ExpertLoad read_expert_load(hid_t file);
 PlacementHistory read_placement(hid_t file);
 RoutingTrace read_routing_trace(hid_t file);
+CapacityTable read_capacity(hid_t file);
 ExpertActivation read_expert_activation(hid_t file);
 std::vector<PlacementChange> read_placement_changes(hid_t file);
 

@@ -199,11 +199,23 @@ void AttentionStack::route(LayerId layer_id, std::span<const std::int32_t> rows,
   normalise(rows, states, layer.post_attention_norm);
   kernels::gemm(layer.router, exact_inputs(), static_cast<int>(rows.size()), router_logits_.data(), config_.num_experts);
   for_each_run(rows, [&](std::size_t first, std::int32_t row, int num_rows) {
-    kernels::route_topk(config_.router, layer.router_bias, router_logits_.data() + first * num_experts, num_rows,
-                        config_.num_experts, config_.experts_per_token, states.topk_ids(row), states.topk_weights(row));
+    choose_experts(layer, router_logits_.data() + first * num_experts, row, num_rows, states);
     const auto run = std::span<const float>(normed_).subspan(first * hidden, static_cast<std::size_t>(num_rows) * hidden);
     kernels::convert_rows(compute_, run, states.expert_input(row));
   });
+}
+
+void AttentionStack::choose_experts(const Layer& layer, const float* logits, std::int32_t first_row, int num_rows, TokenStates& states) const {
+  const int k = config_.experts_per_token, room = states.experts_per_token();
+  MOEBIUS_EXPECT(room >= k);
+  // Where rows have room for more experts than the router chooses, their choices do not lie side by side.
+  const int rows_at_once = room == k ? num_rows : 1;
+  for (int i = 0; i < num_rows; i += rows_at_once) {
+    const std::int32_t row = first_row + i;
+    kernels::route_topk(config_.router, layer.router_bias, logits + static_cast<std::ptrdiff_t>(i) * config_.num_experts, rows_at_once,
+                        config_.num_experts, k, states.topk_ids(row), states.topk_weights(row));
+    std::fill(states.topk_ids(row) + k, states.topk_ids(row) + room, -1);
+  }
 }
 
 void AttentionStack::add_shared_experts(LayerId layer_id, std::span<const std::int32_t> rows, TokenStates& states) {
@@ -241,7 +253,8 @@ void AttentionStack::combine(LayerId layer, std::span<const std::int32_t> rows, 
   MOEBIUS_EXPECT(config_.is_moe(layer));
   for (const std::int32_t row : rows) MOEBIUS_EXPECT(row >= 0 && row < states.capacity());
   kernels::combine_experts(states.residual(0), config_.hidden_size, rows.data(), static_cast<int>(rows.size()),
-                           states.expert_outputs(), states.topk_weights(0), config_.experts_per_token, config_.hidden_size);
+                           states.expert_outputs(), states.topk_weights(0), states.experts_per_token(), config_.hidden_size,
+                           states.topk_ids(0));
 }
 
 void AttentionStack::lm_head(std::span<const std::int32_t> rows, const TokenStates& states, const LogitsSink& sink) {

@@ -65,12 +65,15 @@ class AttentionStack {
   /// Norm and router of a layer with routed experts: sets topk_ids, topk_weights and expert_input of
   /// the rows. At most max_batch_tokens rows.
   void route(LayerId layer, std::span<const std::int32_t> rows, TokenStates& states);
+  /// Of the rows of the last route(). // [rows, num_experts]
+  [[nodiscard]] std::span<const float> router_logits() const { return router_logits_; }
   /// The shared experts of a layer with routed experts, added to the residual; nothing where there are none.
   /// To be called once between route and combine, after dispatch: expert ranks then work at the same time.
   void add_shared_experts(LayerId layer, std::span<const std::int32_t> rows, TokenStates& states);
   /// The feed-forward network of a dense layer, added to the residual.
   void dense_mlp(LayerId layer, std::span<const std::int32_t> rows, TokenStates& states);
-  /// Adds the weighted expert outputs, which have all arrived, to the residual. Any number of rows.
+  /// Adds the weighted expert outputs, which have all arrived, to the residual; of a row up to its first id that is
+  /// negative. Any number of rows.
   void combine(LayerId layer, std::span<const std::int32_t> rows, TokenStates& states) const;
   /// Final norm and logits, a few rows at a time: sink(i, logits of rows[i]) for i = 0, 1, ... The logits
   /// are valid during the call, which must not come back to this stack. Any number of rows.
@@ -121,6 +124,8 @@ class AttentionStack {
   void mix(LayerId layer, const MicroBatch& batch, const Projected& projected, const KvCache& kv);
   /// The inputs of o_proj, made of mixed_. // [num_rows, out_width]
   [[nodiscard]] const std::vector<float>& lift_values(const Layer& layer, std::size_t num_rows);
+  /// topk_ids and topk_weights of consecutive rows.
+  void choose_experts(const Layer& layer, const float* logits, std::int32_t first_row, int num_rows, TokenStates& states) const;
   /// Residuals of the rows += update_.
   void add_update(std::span<const std::int32_t> rows, TokenStates& states) const;
 

@@ -37,7 +37,7 @@ class TokenStates {
 
   [[nodiscard]] float* residual(std::int32_t row) { return residual_.get() + at(row, hidden_size_); }  // [hidden_size]
   [[nodiscard]] const float* residual(std::int32_t row) const { return residual_.get() + at(row, hidden_size_); }
-  /// Ascending expert ids of the layer that the token is in. // [experts_per_token]
+  /// Ascending expert ids of the layer that the token is in, then -1 for places that it does not use. // [experts_per_token]
   [[nodiscard]] std::int32_t* topk_ids(std::int32_t row) { return topk_ids_.data() + at(row, experts_per_token_); }
   [[nodiscard]] const std::int32_t* topk_ids(std::int32_t row) const { return topk_ids_.data() + at(row, experts_per_token_); }
   [[nodiscard]] float* topk_weights(std::int32_t row) { return topk_weights_.data() + at(row, experts_per_token_); }

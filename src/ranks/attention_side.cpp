@@ -10,6 +10,9 @@ namespace moebius::ranks {
 
 namespace {
 
+/// Places of a row that it does not use hold -1.
+bool is_expert(std::int32_t id) { return id >= 0; }
+
 /// Rows of an expert call from which on arithmetic and not the reading of weights sets its time.
 constexpr int compute_bound_rows = 16;
 
@@ -181,9 +184,15 @@ void AttentionSide::run_layer(LayerId layer, double now, PhaseClock& clock) {
   }
   clock.mark(Phase::attention, num_rows);
   parts_.stack.route(layer, batch_rows_, parts_.states);
+  if (parts_.capacity != nullptr) apply_capacity(layer);
+  const int room = parts_.states.experts_per_token();
   for (const std::int32_t idx : batch_segments_) {
-    segment(idx).num_outputs_missing = segment(idx).num_tokens() * parts_.config.experts_per_token;
-    under_way_tokens_[layer.idx() + 1] += segment(idx).num_tokens();
+    Segment& self = segment(idx);
+    self.num_outputs_missing = 0;
+    for (const std::int32_t row : self.rows) {
+      self.num_outputs_missing += static_cast<std::int32_t>(std::count_if(parts_.states.topk_ids(row), parts_.states.topk_ids(row) + room, is_expert));
+    }
+    under_way_tokens_[layer.idx() + 1] += self.num_tokens();
   }
   clock.mark(Phase::router, num_rows);
   dispatch(layer);
@@ -192,26 +201,40 @@ void AttentionSide::run_layer(LayerId layer, double now, PhaseClock& clock) {
     parts_.stack.add_shared_experts(layer, batch_rows_, parts_.states);
     clock.mark(Phase::shared_experts, num_rows);
   }
+  for (const std::int32_t idx : batch_segments_) {  // what lost all its experts waits for nobody
+    if (segment(idx).num_outputs_missing == 0 && segment(idx).entered_layer == layer.value) make_ready(idx, layer.value + 1, now);
+  }
+}
+
+void AttentionSide::apply_capacity(LayerId layer) {
+  batch_counted_.clear();
+  for (const std::int32_t idx : batch_segments_) {
+    const Segment& self = segment(idx);
+    batch_counted_.insert(batch_counted_.end(), self.rows.size(), parts_.capacity->counts(self.sequence->generates()) ? 1 : 0);
+  }
+  parts_.capacity->apply(layer, batch_rows_, batch_counted_, parts_.stack, parts_.states);
 }
 
 void AttentionSide::dispatch(LayerId layer) {
-  const int k = parts_.config.experts_per_token;
+  const int k = parts_.states.experts_per_token();
   batch_experts_.clear();
   for (const std::int32_t row : batch_rows_) {
     const std::int32_t* ids = parts_.states.topk_ids(row);
     batch_experts_.insert(batch_experts_.end(), ids, ids + k);
-    if (parts_.recorder != nullptr) parts_.recorder->add(layer, {ids, static_cast<std::size_t>(k)});
+    const auto num_experts = static_cast<std::size_t>(std::count_if(ids, ids + k, is_expert));
+    if (parts_.recorder != nullptr) parts_.recorder->add(layer, {ids, num_experts});
+    counters_.pairs_sent += static_cast<std::int64_t>(num_experts);
   }
   const std::span<const policy::PhysicalExpert> hosts = parts_.router.route(layer, batch_experts_);
   for (std::size_t i = 0, pair = 0; i < batch_rows_.size(); ++i) {
     for (int k_idx = 0; k_idx < k; ++k_idx, ++pair) {
       const policy::PhysicalExpert host = hosts[pair];
+      if (!host.rank.valid()) continue;
       if (pairs_to_.size() <= host.rank.idx()) pairs_to_.resize(host.rank.idx() + 1);
       pairs_to_[host.rank.idx()].push_back(
           {{static_cast<RowTag>(batch_rows_[i]), static_cast<std::uint32_t>(k_idx)}, host.place.value});
     }
   }
-  counters_.pairs_sent += static_cast<std::int64_t>(batch_rows_.size()) * k;
   for (std::size_t rank = 0; rank < pairs_to_.size(); ++rank) {
     if (!pairs_to_[rank].empty()) parts_.sender.send(layer, RankId(rank), pairs_to_[rank]);
     pairs_to_[rank].clear();
@@ -237,7 +260,7 @@ void AttentionSide::on_outputs_in_place(const comm::MessageHeader& header, std::
 }
 
 void AttentionSide::on_output(OutputTag tag, int layer, double now) {
-  MOEBIUS_EXPECT(tag.row < segment_of_row_.size() && tag.k_idx < static_cast<std::uint32_t>(parts_.config.experts_per_token));
+  MOEBIUS_EXPECT(tag.row < segment_of_row_.size() && tag.k_idx < static_cast<std::uint32_t>(parts_.states.experts_per_token()));
   const std::int32_t idx = segment_of_row_[tag.row];
   MOEBIUS_EXPECT(idx >= 0 && segment(idx).num_outputs_missing > 0 && segment(idx).entered_layer == layer);
   ++counters_.outputs_received;

@@ -22,6 +22,7 @@
 #include "policy/replica_router.hpp"
 #include "policy/routing_recorder.hpp"
 #include "policy/scheduler.hpp"
+#include "ranks/capacity_stage.hpp"
 #include "ranks/row_sender.hpp"
 #include "ranks/stage_map.hpp"
 #include "ranks/wire.hpp"
@@ -47,6 +48,7 @@ class AttentionSide {
     Scorer& scorer;
     RowSender& sender;
     policy::QueueTable& table;
+    CapacityStage* capacity = nullptr;            ///< nullptr: experts have no capacity
     policy::RoutingRecorder* recorder = nullptr;  ///< nullptr: routing is not recorded
   };
   AttentionSide(const Parts& parts, StageMap stages, int max_micro_batch_tokens);
@@ -85,6 +87,7 @@ class AttentionSide {
   [[nodiscard]] bool is_held(int layer);
   void drain_queue(int layer);
   void run_layer(LayerId layer, double now, PhaseClock& clock);
+  void apply_capacity(LayerId layer);
   void run_lm_head(PhaseClock& clock);
   void dispatch(LayerId layer);
 
@@ -106,6 +109,7 @@ class AttentionSide {
   std::vector<int> batch_positions_;
   std::vector<model::SegmentRef> batch_refs_;
   std::vector<TokenId> new_tokens_;
+  std::vector<std::uint8_t> batch_counted_;       // [rows of the micro-batch] for its capacity
   std::vector<std::int32_t> batch_experts_;       // [rows of the micro-batch, experts_per_token]
   std::vector<std::vector<RowPair>> pairs_to_;    // [num_ranks] of the micro-batch, by rows
   std::int64_t num_in_flight_ = 0;                // segments

@@ -2,6 +2,7 @@
 #include "ranks/expert_plan.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstring>
@@ -172,6 +173,14 @@ std::string describe_placement(const Job& job) {
   if (!job.placement.trace.empty()) text += fmt::format(", {} steps of {}", job.placement.trace_steps, job.placement.trace);
   if (!job.placement.profile.empty()) text += fmt::format(", speeds of {}", job.placement.profile);
   return text;
+}
+
+std::string describe_capacity(const Job& job) {
+  const Job::Capacity& capacity = job.capacity;
+  if (capacity.method == CapacityMethod::off) return "off";
+  return fmt::format("{}, gamma {}{}, metric {}, scope {}, phase {}, min_mean_load {}: outputs depend on micro-batches", to_string(capacity.method),
+                     capacity.gamma, capacity.layer_gamma.empty() ? "" : fmt::format(" (by layer: {})", fmt::join(capacity.layer_gamma, " ")),
+                     to_string(capacity.metric), to_string(capacity.scope), to_string(capacity.phase), capacity.min_mean_load);
 }
 
 std::string describe_slowdown(const Job& job, int num_expert_ranks) {

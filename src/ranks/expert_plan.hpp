@@ -40,6 +40,8 @@ std::string full_name(PlannerKind planner);
 std::string describe_placement(const Job& job);
 /// "none", or the factor of each expert rank.
 std::string describe_slowdown(const Job& job, int num_expert_ranks);
+/// "off", or the method with all that decides.
+std::string describe_capacity(const Job& job);
 double slowdown_of(const Job& job, int expert_rank_idx);
 
 }  // namespace moebius::ranks

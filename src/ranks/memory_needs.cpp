@@ -8,6 +8,7 @@
 #include "model/attention_stack.hpp"
 #include "model/expert_stack.hpp"
 #include "ranks/available_memory.hpp"
+#include "ranks/capacity_stage.hpp"
 #include "ranks/expert_plan.hpp"
 #include "ranks/rank_engine.hpp"
 
@@ -46,7 +47,7 @@ std::int64_t attention_scratch(const ModelConfig& config, ComputeType compute, c
          times(config.max_position_embeddings, static_cast<std::size_t>(config.rope_dim()) * 4);
 }
 
-void add_attention(const Job::Limits& limits, const ModelConfig& config, ComputeType compute, comm::FastPath sharing,
+void add_attention(const Job::Limits& limits, const ModelConfig& config, const ModelConfig& row_config, ComputeType compute, comm::FastPath sharing,
                    policy::RankMemory& rank) {
   const auto add = [&](const char* kind, std::int64_t bytes, const char* remedy) { rank.own.push_back({kind, bytes, remedy}); };
   const policy::MemoryNeed weights{"attention weights", static_cast<std::int64_t>(model::AttentionStack::weight_bytes(config, compute)),
@@ -55,7 +56,7 @@ void add_attention(const Job::Limits& limits, const ModelConfig& config, Compute
   const std::size_t kv_block = model::KvCache::bytes(model::kv_layout(config, compute), config.num_layers, 1);
   add("KV cache", times((limits.kv_tokens + model::KvCache::block_tokens - 1) / model::KvCache::block_tokens, kv_block),
       "lower limits.kv_tokens");
-  add("tokens in flight", times(limits.max_tokens_in_flight, model::TokenStates::bytes(config, compute, 1)), fewer_tokens);
+  add("tokens in flight", times(limits.max_tokens_in_flight, model::TokenStates::bytes(row_config, compute, 1)), fewer_tokens);
   add("scratch", attention_scratch(config, compute, limits), "lower limits.micro_batch_tokens");
 }
 
@@ -77,14 +78,15 @@ std::vector<policy::RankMemory> memory_needs(const Job& job, const ModelConfig& 
   const Job::Limits limits = resolve_limits(job, config);
   const ComputeType compute = job.model.compute;
   const std::size_t num_attention = layout.attention_ranks.size(), num_expert = layout.expert_ranks.size();
-  const std::size_t ring_bytes = comm::ring_bytes(ring_options(config, compute, std::max(num_attention, num_expert), Rows::travel));
+  const ModelConfig row_config = config_of_rows(job, config, placement, layout.attention_ranks, layout.expert_ranks);
+  const std::size_t ring_bytes = comm::ring_bytes(ring_options(row_config, compute, std::max(num_attention, num_expert), Rows::travel));
   std::vector<RankId> all = layout.attention_ranks;
   if (!layout.colocated()) all.insert(all.end(), layout.expert_ranks.begin(), layout.expert_ranks.end());
   std::vector<policy::RankMemory> needs;
   for (const RankId id : all) {
     policy::RankMemory rank{.rank = id, .node_idx = node_of(id), .own = {{"program", program_bytes, ""}}, .shared = {}};
     const bool attention = is_in(layout.attention_ranks, id), expert = is_in(layout.expert_ranks, id);
-    if (attention) add_attention(limits, config, compute, sharing, rank);
+    if (attention) add_attention(limits, config, row_config, compute, sharing, rank);
     if (expert) {
       const auto stored = [&](RankId source) {  // rows of the others stay where they are
         return source != id && (sharing == comm::FastPath::off || node_of(source) != node_of(id));

@@ -54,6 +54,7 @@ std::size_t exchange_bytes(const Job& job, const ModelConfig& config, Roles role
 
 RankEngine::RankEngine(Parts parts, PhaseClock& clock, EventLoop::Beat beat)
     : parts_(std::move(parts)),
+      row_config_(config_of_rows(parts_.job, parts_.config, parts_.placement, parts_.attention_ranks, parts_.expert_ranks)),
       limits_(resolve_limits(parts_.job, parts_.config)),
       stages_(parts_.roles),
       outbox_(parts_.transport) {
@@ -123,8 +124,8 @@ void RankEngine::make_expert_side() {
   for (const RankId rank : parts_.attention_ranks) {
     const auto found = parts_.exchanges.find(rank);
     if (found == parts_.exchanges.end() || rank == parts_.transport.rank()) continue;
-    MOEBIUS_EXPECT(found->second.size() == exchange_bytes(parts_.job, parts_.config, Roles::attention));
-    in_reach.emplace(rank, model::RowExchange(parts_.config, parts_.job.model.compute, limits_.max_tokens_in_flight, found->second.data()));
+    MOEBIUS_EXPECT(found->second.size() == exchange_bytes(parts_.job, row_config_, Roles::attention));
+    in_reach.emplace(rank, model::RowExchange(row_config_, parts_.job.model.compute, limits_.max_tokens_in_flight, found->second.data()));
   }
   const ExpertSideOptions options{
       .compute = parts_.job.model.compute,
@@ -150,7 +151,7 @@ void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
                                          (limits_.kv_tokens + model::KvCache::block_tokens - 1) / model::KvCache::block_tokens);
   const RankId self = parts_.transport.rank();
   const auto own = parts_.exchanges.find(self);
-  states_ = std::make_unique<model::TokenStates>(parts_.config, compute, limits_.max_tokens_in_flight,
+  states_ = std::make_unique<model::TokenStates>(row_config_, compute, limits_.max_tokens_in_flight,
                                                  own == parts_.exchanges.end() ? std::span<std::byte>() : own->second);
   if (collector_ == nullptr) make_ring_sender();
   scorer_ = std::make_unique<Scorer>(*parts_.tokenizer, parts_.config.eos_tokens, parts_.job.run.seed);
@@ -160,6 +161,9 @@ void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
     recorder_ = std::make_unique<policy::RoutingRecorder>(parts_.config.num_layers, parts_.config.num_experts);
   }
   const int num_ranks = std::max(parts_.attention_ranks.back(), parts_.expert_ranks.back()).value + 1;
+  if (parts_.job.capacity.method != CapacityMethod::off) {
+    capacity_ = std::make_unique<CapacityStage>(parts_.job, parts_.config, parts_.placement, parts_.attention_ranks, parts_.expert_ranks, self);
+  }
   router_ = std::make_unique<policy::ReplicaRouter>(parts_.placement, parts_.config.num_layers, parts_.config.num_experts, num_ranks,
                                                     parts_.transport.rank().value, parts_.job.replicas);
   attention_ = std::make_unique<AttentionSide>(
@@ -173,6 +177,7 @@ void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
                            .scorer = *scorer_,
                            .sender = collector_ != nullptr ? static_cast<RowSender&>(*collector_) : *ring_sender_,
                            .table = *table_,
+                           .capacity = capacity_.get(),
                            .recorder = recorder_.get()},
       stages_, limits_.micro_batch_tokens);
 }
@@ -183,7 +188,7 @@ void RankEngine::make_ring_sender() {
     if (rank == parts_.transport.rank() || parts_.exchanges.contains(rank)) in_reach.push_back(rank);
   }
   const std::size_t row_bytes = static_cast<std::size_t>(parts_.config.hidden_size) * element_bytes(parts_.job.model.compute);
-  ring_sender_ = std::make_unique<RingSender>(outbox_, states_->exchange(), row_bytes, parts_.config.experts_per_token,
+  ring_sender_ = std::make_unique<RingSender>(outbox_, states_->exchange(), row_bytes, row_config_.experts_per_token,
                                          parts_.transport.max_payload_bytes(), in_reach);
 }
 

@@ -71,6 +71,7 @@ class RankEngine {
   [[nodiscard]] const AttentionSide* attention() const { return attention_.get(); }
   [[nodiscard]] const model::KvCache* kv() const { return kv_.get(); }
   [[nodiscard]] const policy::ReplicaRouter* router() const { return router_.get(); }  ///< nullptr without attention
+  [[nodiscard]] const CapacityStage* capacity() const { return capacity_.get(); }  ///< nullptr where experts have none
   [[nodiscard]] const policy::RoutingRecorder* recorder() const { return recorder_.get(); }  ///< nullptr: not recording
   [[nodiscard]] const ExpertSide* experts() const { return expert_side_.get(); }
   /// Packed weights of this rank.
@@ -86,6 +87,7 @@ class RankEngine {
   void make_loop(std::vector<int> hosted_per_layer, PhaseClock& clock, EventLoop::Beat beat);
 
   Parts parts_;
+  ModelConfig row_config_;  // config_of_rows
   Job::Limits limits_;
   StageMap stages_;
   Outbox outbox_;
@@ -99,6 +101,7 @@ class RankEngine {
   std::unique_ptr<Workload> workload_;
   std::unique_ptr<policy::RoutingRecorder> recorder_;
   std::unique_ptr<policy::ReplicaRouter> router_;
+  std::unique_ptr<CapacityStage> capacity_;
   std::unique_ptr<AttentionSide> attention_;
   std::unique_ptr<ExpertSide> expert_side_;
   std::unique_ptr<RingSender> ring_sender_;     // one of the two

@@ -90,6 +90,7 @@ void visit(Report& report, Archive& archive) {
   archive(report.activation.rows);
   archive(report.activation.max_activated);
   archive(report.activation.max_rows);
+  archive(report.capacity);
   archive(report.trace.step_tokens);
   archive(report.trace.num_steps);
   archive(report.trace.num_layers);
@@ -109,6 +110,21 @@ void fill_activation(io::ExpertActivation& table, const std::vector<RankReport>&
            .rows = std::move(sum.rows),
            .max_activated = std::move(sum.max_activated),
            .max_rows = std::move(sum.max_rows)};
+}
+
+void fill_capacity(io::CapacityTable& table, const std::vector<RankReport>& reports) {
+  std::vector<policy::CapacityCounters> sums;
+  for (const RankReport& report : reports) {
+    sums.resize(std::max(sums.size(), report.capacity.size()));
+    for (std::size_t layer = 0; layer < report.capacity.size(); ++layer) sums[layer].add(report.capacity[layer]);
+  }
+  for (const policy::CapacityCounters& layer : sums) {
+    table.micro_batches.push_back(layer.micro_batches);
+    table.cut.push_back(layer.cut);
+    table.kept.push_back(layer.kept);
+    table.dropped.push_back(layer.dropped);
+    table.added.push_back(layer.added);
+  }
 }
 
 }  // namespace
@@ -152,6 +168,7 @@ void fill_rank_tables(io::RunRecord& record, const std::vector<RankReport>& repo
   record.load = {.num_layers = num_layers, .num_experts = num_experts,
                  .rows = std::vector<std::int64_t>(static_cast<std::size_t>(num_layers) * static_cast<std::size_t>(num_experts))};
   fill_activation(record.activation, reports);
+  fill_capacity(record.capacity, reports);
   std::vector<policy::RoutingTrace> traces;
   for (const RankReport& report : reports) traces.push_back(report.trace);
   policy::RoutingTrace trace = policy::add_traces(std::move(traces));

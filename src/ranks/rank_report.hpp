@@ -35,6 +35,7 @@ struct RankReport {
   ExpertCounters experts;
   std::vector<std::vector<std::int64_t>> load;    ///< rows computed per [layer][place]
   policy::ActivationCounters activation;          ///< empty without attention
+  std::vector<policy::CapacityCounters> capacity; ///< [layers]; empty where experts have no capacity
   policy::RoutingTrace trace;                     ///< empty where nothing was recorded
 };
 

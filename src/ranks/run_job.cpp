@@ -69,6 +69,7 @@ RankReport make_report(const comm::Session& session, const RankEngine& engine, R
     report.work = engine.workload()->counters();
     report.kv_blocks_evicted = engine.kv()->num_evicted();
     report.activation = engine.router()->counters();
+    if (engine.capacity() != nullptr) report.capacity = engine.capacity()->counters();
     if (engine.recorder() != nullptr) report.trace = engine.recorder()->trace();
   }
   if (engine.experts() != nullptr) {
@@ -135,6 +136,9 @@ JobOutcome conclude(const std::vector<RankReport>& reports, const io::MasterSumm
   outcome.conserved = sent == received_by_experts && sent == computed && sent == returned && sent == arrived &&
                       outcome.rows_before + emitted == master.num_rows;
   outcome.memory = explain_memory(reports);
+  for (const RankReport& report : reports) {
+    for (const policy::CapacityCounters& layer : report.capacity) outcome.capacity.add(layer);
+  }
   outcome.activation = summarise_activation(reports, static_cast<std::size_t>(num_experts_ranks));
   if (computed > 0) outcome.imbalance = static_cast<double>(busiest * num_experts_ranks) / static_cast<double>(computed);
   return outcome;
@@ -160,6 +164,7 @@ io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, co
                        {"rank_layout", fmt::format("{}: {} attention, {} expert ranks", setup.layout.colocated() ? "colocated" : "split",
                                                    setup.layout.attention_ranks.size(), setup.layout.expert_ranks.size())},
                        {"expert_placement", describe_placement(resolved.job)},
+                       {"capacity", describe_capacity(resolved.job)},
                        {"emulated_slowdown", describe_slowdown(resolved.job, static_cast<int>(setup.layout.expert_ranks.size()))}});
   fill_rank_tables(record, reports, setup);
   record.activation.expert_weight_bytes = static_cast<std::int64_t>(model::ExpertStack::expert_bytes(setup.config, resolved.job.model.compute));
@@ -261,9 +266,11 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   if (setup.finished) return finished_outcome(setup, job);
 
   const bool lockstep = job.schedule.execution == Execution::lockstep;
-  comm::NodeSegments exchanges(session, lockstep ? 0 : exchange_bytes(job, setup.config, setup.roles));
+  const ModelConfig row_config =
+      config_of_rows(job, setup.config, *setup.placement, setup.layout.attention_ranks, setup.layout.expert_ranks);
+  comm::NodeSegments exchanges(session, lockstep ? 0 : exchange_bytes(job, row_config, setup.roles));
   const bool one_node = exchanges.segments().size() == static_cast<std::size_t>(session.num_ranks());
-  const comm::RingOptions ring = ring_options(setup.config, job.model.compute,
+  const comm::RingOptions ring = ring_options(row_config, job.model.compute,
                                               std::max(setup.layout.attention_ranks.size(), setup.layout.expert_ranks.size()),
                                               one_node ? Rows::in_place : Rows::travel);
   comm::Window window(session, ring, lockstep ? comm::WritesTo([](RankId, RankId) { return false; })

@@ -16,6 +16,7 @@
 #include "base/job.hpp"
 #include "comm/session.hpp"
 #include "io/output_directory.hpp"
+#include "policy/capacity.hpp"
 
 namespace moebius::ranks {
 
@@ -55,6 +56,7 @@ struct JobOutcome {
   Digest128 digest;
   bool conserved = false;   ///< (row, expert) pairs sent = computed = returned, requests taken = emitted
   ActivationSummary activation;
+  policy::CapacityCounters capacity;
   std::int64_t expert_calls = 0;  ///< each reads the weights of an expert once
   double imbalance = 1.0;   ///< busiest expert rank over the mean, in rows
   std::int64_t peak_rss_bytes = 0;  ///< of the largest rank

@@ -176,7 +176,7 @@ TEST_F(JobFileTest, names_file_line_and_key_of_what_is_wrong) {
        "job.toml:8: layout.mode is \"replicate\" (this version of moebius does not run that) write \"split\" or "
        "\"colocated\""},
       {"[replicas]\nratio = 0.5", "job.toml:8: replicas.ratio is 0.5 (it must be a number from 1 to 1024)"},
-      {"[capacity]\nmethod = \"drop\"", "job.toml:8: capacity.method is \"drop\" (this version"},
+      {"[capacity]\nmethod = \"cut\"", "job.toml:8: capacity.method is \"cut\" (it must be \"off\" or \"drop\""},
       {"[placement]\nplanner = \"magic\"", "job.toml:8: placement.planner is \"magic\" (it must be \"linear\" or \"round_robin\""},
       {"[placement]\nfile = 3", "job.toml:8: placement.file is 3 (it must be a path in quotes, or empty)"},
       {"[placement]\nemulated_slowdown = 2", "job.toml:8: placement.emulated_slowdown is 2 (it must be a list of numbers from 1 to 1000)"},
@@ -245,7 +245,14 @@ ratio = 1.25
 router = "metro"
 knee_rows = 3
 [capacity]
-method = "off"
+method = "expanded_drop"
+gamma = 1.25
+layer_gamma = [2, 3]
+metric = "random"
+scope = "device"
+phase = "prompts"
+min_mean_load = 4
+rounds = 7
 )");
   const auto& j = job.job;
   EXPECT_EQ(j.placement.planner, PlannerKind::gem);
@@ -259,6 +266,14 @@ method = "off"
   EXPECT_EQ(j.replicas.ratio, 1.25);
   EXPECT_EQ(j.replicas.router, ReplicaRouterKind::metro);
   EXPECT_EQ(j.replicas.knee_rows, 3);
+  EXPECT_EQ(j.capacity.method, CapacityMethod::expanded_drop);
+  EXPECT_EQ(j.capacity.gamma, 1.25);
+  EXPECT_EQ(j.capacity.layer_gamma, (std::vector<double>{2, 3}));
+  EXPECT_EQ(j.capacity.metric, CapacityMetric::random);
+  EXPECT_EQ(j.capacity.scope, CapacityScope::device);
+  EXPECT_EQ(j.capacity.phase, CapacityPhase::prompts);
+  EXPECT_EQ(j.capacity.min_mean_load, 4);
+  EXPECT_EQ(j.capacity.rounds, 7);
   for (const auto& entry : job.entries) {
     const bool here = entry.key.starts_with("placement.") || entry.key.starts_with("replicas.") || entry.key.starts_with("capacity.");
     if (here) { EXPECT_NE(entry.origin, "default") << entry.key << " is not in this test"; }

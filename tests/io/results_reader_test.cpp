@@ -90,6 +90,8 @@ TEST_F(ResultsReaderTest, GivesBackWhatIsKnownOfTheRun) {
   EXPECT_EQ(reader.expert_activation().largest_rows, record.activation.largest_rows);
   EXPECT_EQ(reader.expert_activation().max_activated, record.activation.max_activated);
   EXPECT_EQ(reader.expert_activation().rows, record.activation.rows);
+  EXPECT_EQ(reader.capacity().dropped, record.capacity.dropped);
+  EXPECT_EQ(reader.capacity().added, record.capacity.added);
   EXPECT_EQ(reader.placement_changes(), record.changes);
 }
 

@@ -172,6 +172,7 @@ inline RunRecord sample_record(std::int64_t num_rows_expected) {
   record.activation = {.num_layers = 1, .num_ranks = 3, .expert_weight_bytes = 4096, .micro_batches = {5}, .even_micro_batches = {2},
                        .largest_activated = {9}, .largest_rows = {11}, .activated = {1, 2, 3}, .rows = {4, 5, 6}, .max_activated = {7, 8, 9},
                        .max_rows = {10, 11, 12}};
+  record.capacity = {.micro_batches = {3}, .cut = {2}, .kept = {30}, .dropped = {4}, .added = {1}};
   record.placement = {
       .num_generations = 1, .num_layers = 2, .num_ranks = 2, .num_places = 2, .expert = {0, 2, 1, -1, 0, 1, 2, -1}};
   record.changes = {{.time_s = 1.5, .generation = 1, .predicted_gain_s = 0.5, .measured_gain_s = 0.25},

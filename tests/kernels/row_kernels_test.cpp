@@ -138,6 +138,24 @@ TEST_P(RowKernelsTest, CombineAddsInAscendingOrderThenOnceToTheResidual) {
   auto residual = before;
   combine_experts(residual.data(), stride, rows.data(), 3, outputs.data(), weights.data(), k, hidden);
   EXPECT_TRUE(same_bits(residual, expected));
+
+  // With ids, a row that uses fewer experts has the bits of a sum over these, and one that uses none is left alone.
+  std::vector<std::int32_t> ids(static_cast<std::size_t>(capacity * k), 5);
+  ids[static_cast<std::size_t>(1 * k + 1)] = -1;
+  ids[static_cast<std::size_t>(4 * k)] = -1;
+  auto shorter = before;
+  combine_experts(shorter.data(), stride, rows.data(), 3, outputs.data(), weights.data(), k, hidden, ids.data());
+  auto by_one = before;
+  std::vector<float> first_outputs(static_cast<std::size_t>(capacity * hidden)), first_weights(static_cast<std::size_t>(capacity));
+  std::copy_n(outputs.begin() + 1 * k * hidden, hidden, first_outputs.begin() + 1 * hidden);
+  first_weights[1] = weights[static_cast<std::size_t>(1 * k)];
+  combine_experts(by_one.data(), stride, rows.data() + 1, 1, first_outputs.data(), first_weights.data(), 1, hidden);
+  const auto row_of = [&](const std::vector<float>& values, int row) {
+    return std::vector<float>(values.begin() + row * stride, values.begin() + (row + 1) * stride);
+  };
+  EXPECT_TRUE(same_bits(row_of(shorter, 6), row_of(expected, 6)));
+  EXPECT_TRUE(same_bits(row_of(shorter, 1), row_of(by_one, 1)));
+  EXPECT_TRUE(same_bits(row_of(shorter, 4), row_of(before, 4)));
 }
 
 MOEBIUS_FOR_ALL_ISAS(RowKernelsTest);

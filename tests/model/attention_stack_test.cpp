@@ -120,6 +120,7 @@ TEST_P(AttentionStackTest, combine_adds_the_weighted_outputs_once) {
   for (const std::int32_t row : rows) {
     for (std::size_t i = 0; i < hidden_; ++i) states_.residual(row)[i] = static_cast<float>(row);
     for (int k_idx = 0; k_idx < 3; ++k_idx) {
+      states_.topk_ids(row)[k_idx] = k_idx;
       states_.topk_weights(row)[k_idx] = static_cast<float>(1 << k_idx);
       for (std::size_t i = 0; i < hidden_; ++i) states_.expert_output(row, k_idx)[i] = static_cast<float>(row * 100 + k_idx);
     }

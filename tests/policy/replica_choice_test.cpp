@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 #include <random>
 
@@ -79,6 +80,50 @@ TEST(ReplicaChoice, exact_is_the_best_of_all_choices_and_greedy_keeps_its_bound)
   }
 }
 
+/// Whether a plain bipartite matching finds every expert one of `most` seats on one of its ranks.
+bool seats_suffice(const Hosts& hosts, int num_ranks, int most) {
+  std::vector<int> seat_of(static_cast<std::size_t>(num_ranks * most), -1);
+  const std::function<bool(std::size_t, std::vector<char>&)> sit = [&](std::size_t expert, std::vector<char>& seen) {
+    for (const PhysicalExpert& host : hosts[expert]) {
+      for (int seat = host.rank.value * most; seat < (host.rank.value + 1) * most; ++seat) {
+        const auto s = static_cast<std::size_t>(seat);
+        if (seen[s] != 0) continue;
+        seen[s] = 1;
+        if (seat_of[s] >= 0 && !sit(static_cast<std::size_t>(seat_of[s]), seen)) continue;
+        seat_of[s] = static_cast<int>(expert);
+        return true;
+      }
+    }
+    return false;
+  };
+  for (std::size_t expert = 0; expert < hosts.size(); ++expert) {
+    std::vector<char> seen(seat_of.size());
+    if (!sit(expert, seen)) return false;
+  }
+  return true;
+}
+
+TEST(ReplicaChoice, exact_has_as_few_as_a_plain_matching_also_where_greedy_is_far_off) {
+  std::mt19937_64 random(53);
+  int gaps = 0;
+  for (int i = 0; i < 200; ++i) {
+    // Few ranks are the only choice of many experts, and others may go there as well.
+    const int num_ranks = 12, num_experts = 60;
+    Hosts hosts(static_cast<std::size_t>(num_experts));
+    for (auto& of : hosts) {
+      const int first = static_cast<int>(random() % 12), second = static_cast<int>(random() % (1 + random() % 12));
+      of = {{RankId(std::min(first, second)), PlaceId(0)}};
+      if (first != second) of.push_back({RankId(std::max(first, second)), PlaceId(0)});
+    }
+    ReplicaChoice choice(num_ranks);
+    const int most = largest(choice.exact(active_of(hosts), i), num_ranks);
+    EXPECT_TRUE(seats_suffice(hosts, num_ranks, most));
+    EXPECT_FALSE(seats_suffice(hosts, num_ranks, most - 1)) << i;
+    gaps += largest(choice.metro(active_of(hosts), i), num_ranks) > most + 1 ? 1 : 0;
+  }
+  EXPECT_GT(gaps, 20);
+}
+
 /// metro by its definition.
 std::vector<PhysicalExpert> metro_by_definition(const Hosts& hosts, int num_ranks, int first_rank) {
   std::vector<int> counts(static_cast<std::size_t>(num_ranks));
@@ -135,6 +180,14 @@ TEST(ReplicaChoice, the_tournament_costs_metro_a_logarithm) {
     EXPECT_EQ(largest(choice.metro(active_of(hosts), 0), num_ranks), log_ranks);
     EXPECT_EQ(largest(choice.exact(active_of(hosts), 0), num_ranks), 1);
   }
+}
+
+TEST(ReplicaChoice, the_search_goes_on_above_a_maximum_that_is_too_small) {
+  Hosts hosts = tournament(6, 64);
+  for (int i = 0; i < 5; ++i) hosts.push_back({{RankId(63), PlaceId(1 + i)}});
+  ReplicaChoice choice(64);
+  EXPECT_EQ(largest(choice.fewest_first(active_of(hosts), 0), 64), 6);
+  EXPECT_EQ(largest(choice.exact(active_of(hosts), 0), 64), 5);
 }
 
 TEST(ReplicaChoice, without_replicas_all_agree_and_with_all_of_them_ranks_are_even) {

@@ -94,7 +94,7 @@ inline EngineRun run_engines(const TestModel& model, const Job& job, int num_ran
   std::map<RankId, std::span<std::byte>> exchanges;
   for (int rank = 0; way == Rows::in_place && rank < num_ranks; ++rank) {
     const bool attention = is_in(layout.attention_ranks, RankId(rank));
-    const std::size_t bytes = exchange_bytes(job, model.config, attention ? Roles::attention : Roles::expert);
+    const std::size_t bytes = exchange_bytes(job, config_of_rows(job, model.config, *placement, layout.attention_ranks, layout.expert_ranks), attention ? Roles::attention : Roles::expert);
     memory.push_back(std::make_unique_for_overwrite<std::byte[]>(bytes));
     exchanges[RankId(rank)] = {memory.back().get(), bytes};
   }
