@@ -14,7 +14,7 @@
 namespace moebius::model {
 namespace {
 
-/// Rows of one LM head product: enough that arithmetic and not the reading of weights sets the pace, few
+/// Rows of one LM head product that gives whole rows of logits: enough that arithmetic and not the reading of weights sets the pace, few
 /// enough that logits stay within 16 MiB where that leaves sixteen rows: never tokens x vocabulary.
 int max_logit_rows(int vocab_size) { return std::clamp((4 << 20) / vocab_size, 16, 96); }
 
@@ -269,6 +269,13 @@ void AttentionStack::lm_head(std::span<const std::int32_t> rows, const TokenStat
       sink(static_cast<int>(begin + i), std::span<const float>(logits_).subspan(i * vocab, vocab));
     }
   }
+}
+
+void AttentionStack::summarise_head(std::span<const std::int32_t> rows, const TokenStates& states,
+                                    std::span<kernels::LogitsSummary> summaries, std::span<kernels::WantedLogit> wanted) {
+  MOEBIUS_EXPECT(summaries.size() == rows.size());
+  normalise(rows, states, weights_.final_norm);
+  kernels::summarise_head(weights_.lm_head, to_inputs(normed_, rows.size(), config_.hidden_size), summaries, wanted);
 }
 
 std::span<const float> AttentionStack::final_norm(std::span<const std::int32_t> rows, const TokenStates& states) {

@@ -22,6 +22,7 @@
 #include "kernels/attention.hpp"
 #include "kernels/ffn.hpp"
 #include "kernels/gemm.hpp"
+#include "kernels/lm_head.hpp"
 #include "kernels/rope.hpp"
 #include "model/attention_weights.hpp"
 #include "model/kv_cache.hpp"
@@ -79,6 +80,10 @@ class AttentionStack {
   /// are valid during the call, which must not come back to this stack. Any number of rows.
   using LogitsSink = std::function<void(int, std::span<const float>)>;
   void lm_head(std::span<const std::int32_t> rows, const TokenStates& states, const LogitsSink& sink);
+  /// The same where only log-probabilities are asked: what log-softmax needs and the wanted logits, without whole rows
+  /// of logits. `row` of a WantedLogit is an index of `rows`. Same bits. At most max_batch_tokens rows.
+  void summarise_head(std::span<const std::int32_t> rows, const TokenStates& states, std::span<kernels::LogitsSummary> summaries,
+                      std::span<kernels::WantedLogit> wanted);
   /// The hidden states that the LM head multiplies, before they are rounded to compute type. At most
   /// max_batch_tokens rows; valid until the next call. // [rows.size(), hidden_size]
   [[nodiscard]] std::span<const float> final_norm(std::span<const std::int32_t> rows, const TokenStates& states);

@@ -7,9 +7,15 @@
 #include <vector>
 
 #include "base/request.hpp"
+#include "kernels/lm_head.hpp"
 #include "kernels/logits.hpp"
 
 namespace moebius::model {
+
+/// What AttentionStack::summarise_head makes of positions of which only log-probabilities are asked.
+using kernels::log_prob;
+using kernels::LogitsSummary;
+using kernels::WantedLogit;
 
 class LogitsReader {
  public:

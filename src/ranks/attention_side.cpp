@@ -268,27 +268,47 @@ void AttentionSide::on_output(OutputTag tag, int layer, double now) {
 }
 
 void AttentionSide::run_lm_head(PhaseClock& clock) {
-  struct Wanted {
-    Sequence* sequence;
-    std::int32_t fed_idx;
-  };
-  std::vector<Wanted> wanted;
-  std::vector<std::int32_t> rows;
+  std::size_t num_rows = 0;
+  for (auto* part : {&scored_, &drawn_}) {
+    part->positions.clear();
+    part->rows.clear();
+  }
+  wanted_logits_.clear();
   for (const std::int32_t idx : batch_segments_) {
     const Segment& self = segment(idx);
     for (std::int32_t i = 0; i < self.num_tokens(); ++i) {
-      if (!Scorer::wants_logits(*self.sequence, self.begin + i)) continue;
-      wanted.push_back({self.sequence, self.begin + i});
-      rows.push_back(self.rows[static_cast<std::size_t>(i)]);
+      const Scorer::Wants wants = Scorer::wants(*self.sequence, self.begin + i);
+      if (wants == Scorer::Wants::nothing) continue;
+      HeadRows& part = wants == Scorer::Wants::logits ? drawn_ : scored_;
+      part.positions.push_back({self.sequence, self.begin + i});
+      part.rows.push_back(self.rows[static_cast<std::size_t>(i)]);
+      ++num_rows;
     }
   }
-  parts_.stack.lm_head(rows, parts_.states, [&](int i, std::span<const float> logits) {
-    const Wanted& want = wanted[static_cast<std::size_t>(i)];
-    parts_.scorer.on_logits(*want.sequence, want.fed_idx, logits);
+  score_rows();
+  parts_.stack.lm_head(drawn_.rows, parts_.states, [&](int i, std::span<const float> logits) {
+    const HeadPosition& position = drawn_.positions[static_cast<std::size_t>(i)];
+    parts_.scorer.on_logits(*position.sequence, position.fed_idx, logits);
   });
-  clock.mark(Phase::lm_head, static_cast<std::int64_t>(rows.size()));
+  clock.mark(Phase::lm_head, static_cast<std::int64_t>(num_rows));
   for (const std::int32_t idx : batch_segments_) release_segment(idx);
   clock.mark(Phase::admit);
+}
+
+void AttentionSide::score_rows() {
+  for (std::size_t i = 0; i < scored_.rows.size(); ++i) {
+    HeadPosition& position = scored_.positions[i];
+    position.num_wanted = Scorer::add_wanted(*position.sequence, position.fed_idx, static_cast<int>(i), wanted_logits_);
+  }
+  summaries_.resize(scored_.rows.size());
+  parts_.stack.summarise_head(scored_.rows, parts_.states, summaries_, wanted_logits_);
+  std::size_t first_wanted = 0;
+  for (std::size_t i = 0; i < scored_.rows.size(); ++i) {
+    const HeadPosition& position = scored_.positions[i];
+    parts_.scorer.on_log_probs(*position.sequence, position.fed_idx, summaries_[i],
+                               std::span<const model::WantedLogit>(wanted_logits_).subspan(first_wanted, position.num_wanted));
+    first_wanted += position.num_wanted;
+  }
 }
 
 }  // namespace moebius::ranks

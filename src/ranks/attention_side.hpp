@@ -89,7 +89,20 @@ class AttentionSide {
   void run_layer(LayerId layer, double now, PhaseClock& clock);
   void apply_capacity(LayerId layer);
   void run_lm_head(PhaseClock& clock);
+  /// Log-probabilities of the rows in scored_.
+  void score_rows();
   void dispatch(LayerId layer);
+
+  /// What stands behind a row of an LM head call.
+  struct HeadPosition {
+    Sequence* sequence;
+    std::int32_t fed_idx;
+    std::size_t num_wanted = 0;  // logits
+  };
+  struct HeadRows {
+    std::vector<HeadPosition> positions;
+    std::vector<std::int32_t> rows;  // [positions.size()]
+  };
 
   Parts parts_;
   StageMap stages_;
@@ -111,6 +124,9 @@ class AttentionSide {
   std::vector<TokenId> new_tokens_;
   std::vector<std::uint8_t> batch_counted_;       // [rows of the micro-batch] for its capacity
   std::vector<std::int32_t> batch_experts_;       // [rows of the micro-batch, experts_per_token]
+  HeadRows scored_, drawn_;                       // positions whose log-probabilities, or whole logits, are wanted
+  std::vector<model::LogitsSummary> summaries_;   // [scored_]
+  std::vector<model::WantedLogit> wanted_logits_; // of scored_, in its order
   std::vector<std::vector<RowPair>> pairs_to_;    // [num_ranks] of the micro-batch, by rows
   std::int64_t num_in_flight_ = 0;                // segments
   std::int32_t rows_free_;

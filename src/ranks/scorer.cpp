@@ -13,28 +13,58 @@ namespace moebius::ranks {
 Scorer::Scorer(const model::Tokenizer& tokenizer, std::vector<TokenId> eos_tokens, std::uint64_t job_seed)
     : tokenizer_(tokenizer), eos_tokens_(std::move(eos_tokens)), job_seed_(job_seed) {}
 
-bool Scorer::wants_logits(Sequence& sequence, std::int32_t fed_idx) {
+std::span<const Target> Scorer::targets_after(const Sequence& sequence, std::int32_t fed_idx) {
+  const auto& targets = sequence.targets();
+  const auto [first, last] = std::ranges::equal_range(targets, fed_idx, {}, &Target::fed_idx);
+  return {first, last};
+}
+
+Scorer::Wants Scorer::wants(Sequence& sequence, std::int32_t fed_idx) {
   const auto& targets = sequence.targets();
   while (sequence.next_target < targets.size() && targets[sequence.next_target].fed_idx < fed_idx) ++sequence.next_target;
-  if (sequence.next_target < targets.size() && targets[sequence.next_target].fed_idx == fed_idx) return true;
-  if (fed_idx + 1 != sequence.num_tokens()) return false;
-  if (sequence.generates()) return true;
-  return sequence.branch == nullptr &&
-         std::any_of(sequence.tree->plan->branches.begin(), sequence.tree->plan->branches.end(),
-                     [](const BranchPlan& branch) { return branch.max_new_tokens > 0; });
+  bool any = false;
+  for (std::size_t i = sequence.next_target; i < targets.size() && targets[i].fed_idx == fed_idx; ++i) {
+    if (sequence.tree->request->plan.rows[static_cast<std::size_t>(targets[i].row_idx)].topk_width > 0) return Wants::logits;
+    any = true;
+  }
+  const Wants of_targets = any ? Wants::log_probs : Wants::nothing;
+  if (fed_idx + 1 != sequence.num_tokens()) return of_targets;
+  const auto& branches = sequence.tree->plan->branches;
+  const bool draws = sequence.generates() ||
+                     (sequence.branch == nullptr &&
+                      std::ranges::any_of(branches, [](const BranchPlan& branch) { return branch.max_new_tokens > 0; }));
+  return draws ? Wants::logits : of_targets;
+}
+
+std::size_t Scorer::add_wanted(const Sequence& sequence, std::int32_t fed_idx, int row, std::vector<model::WantedLogit>& wanted) {
+  const auto targets = targets_after(sequence, fed_idx);
+  for (const Target& target : targets) wanted.push_back({.row = row, .token = target.token});
+  return targets.size();
+}
+
+void Scorer::on_log_probs(Sequence& sequence, std::int32_t fed_idx, const model::LogitsSummary& summary,
+                          std::span<const model::WantedLogit> wanted) {
+  const auto targets = targets_after(sequence, fed_idx);
+  MOEBIUS_EXPECT(wanted.size() == targets.size());
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    MOEBIUS_EXPECT(wanted[i].token == targets[i].token);
+    record(sequence.tree->request->plan.rows[static_cast<std::size_t>(targets[i].row_idx)],
+           static_cast<std::size_t>(targets[i].token_idx), targets[i].token, model::log_prob(summary, wanted[i].logit), summary.argmax);
+  }
+  if (fed_idx + 1 == sequence.num_tokens()) advance(sequence);
 }
 
 void Scorer::on_logits(Sequence& sequence, std::int32_t fed_idx, std::span<const float> logits) {
   reader_.read(logits);
-  ActiveRequest& request = *sequence.tree->request;
-  const auto& targets = sequence.targets();
-  const auto first = std::lower_bound(targets.begin(), targets.end(), fed_idx,
-                                      [](const Target& target, std::int32_t idx) { return target.fed_idx < idx; });
-  for (auto target = first; target != targets.end() && target->fed_idx == fed_idx; ++target) {
-    record(request.plan.rows[static_cast<std::size_t>(target->row_idx)], static_cast<std::size_t>(target->token_idx),
-           target->token);
+  for (const Target& target : targets_after(sequence, fed_idx)) {
+    record(sequence.tree->request->plan.rows[static_cast<std::size_t>(target.row_idx)], static_cast<std::size_t>(target.token_idx),
+           target.token, reader_.log_prob(target.token), reader_.argmax());
   }
-  if (fed_idx + 1 != sequence.num_tokens()) return;
+  if (fed_idx + 1 == sequence.num_tokens()) advance(sequence);
+}
+
+void Scorer::advance(Sequence& sequence) {
+  ActiveRequest& request = *sequence.tree->request;
   const std::int32_t next_position = sequence.first_position + sequence.num_tokens();
   TokenId token = -1;
   if (sequence.generates()) {
@@ -50,10 +80,10 @@ void Scorer::on_logits(Sequence& sequence, std::int32_t fed_idx, std::span<const
   }
 }
 
-void Scorer::record(Row& row, std::size_t token_idx, TokenId token) {
+void Scorer::record(Row& row, std::size_t token_idx, TokenId token, float logprob, TokenId argmax) {
   MOEBIUS_EXPECT(token_idx < row.token_logprobs.size());
-  row.token_logprobs[token_idx] = reader_.log_prob(token);
-  if (token != reader_.argmax()) row.is_greedy = false;
+  row.token_logprobs[token_idx] = logprob;
+  if (token != argmax) row.is_greedy = false;
   const auto width = static_cast<std::size_t>(row.topk_width);
   if (width > 0) {
     reader_.top(std::span(row.topk_ids).subspan(token_idx * width, width),
@@ -74,7 +104,7 @@ Scorer::Continues Scorer::generate(ActiveRequest& request, const BranchPlan& bra
   row.token_logprobs.push_back(0.0F);
   row.topk_ids.resize(row.topk_ids.size() + static_cast<std::size_t>(row.topk_width), -1);
   row.topk_logprobs.resize(row.topk_ids.size());
-  record(row, row.token_ids.size() - 1, token);
+  record(row, row.token_ids.size() - 1, token, reader_.log_prob(token), reader_.argmax());
   ++generation.num_new;
 
   if (std::find(eos_tokens_.begin(), eos_tokens_.end(), token) != eos_tokens_.end()) {

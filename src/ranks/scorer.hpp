@@ -18,8 +18,15 @@ class Scorer {
  public:
   Scorer(const model::Tokenizer& tokenizer, std::vector<TokenId> eos_tokens, std::uint64_t job_seed);
 
-  /// Are the logits after sequence.tokens[fed_idx] wanted? To be asked with ascending fed_idx.
-  [[nodiscard]] static bool wants_logits(Sequence& sequence, std::int32_t fed_idx);
+  enum class Wants : std::uint8_t { nothing, log_probs, logits };
+  /// What is wanted of the logits after sequence.tokens[fed_idx]: to draw from them or to list the most probable tokens
+  /// takes all of them. To be asked with ascending fed_idx.
+  [[nodiscard]] static Wants wants(Sequence& sequence, std::int32_t fed_idx);
+  /// Appends the logits that on_log_probs will need of row `row` of an LM head call; returns how many.
+  static std::size_t add_wanted(const Sequence& sequence, std::int32_t fed_idx, int row, std::vector<model::WantedLogit>& wanted);
+  /// Use the log-probabilities after sequence.tokens[fed_idx]. `wanted`: what add_wanted appended, with logits.
+  void on_log_probs(Sequence& sequence, std::int32_t fed_idx, const model::LogitsSummary& summary,
+                    std::span<const model::WantedLogit> wanted);
   /// Use the logits after sequence.tokens[fed_idx]. A generating sequence gets its next token appended
   /// to `tokens` unless it ended; a root gets the first tokens of its generations into tree->waiting.
   void on_logits(Sequence& sequence, std::int32_t fed_idx, std::span<const float> logits);
@@ -27,8 +34,11 @@ class Scorer {
   [[nodiscard]] std::vector<Row> finish(ActiveRequest& request) const;
 
  private:
-  /// Store the log-probability of `token` from the logits just read, and the most probable tokens.
-  void record(Row& row, std::size_t token_idx, TokenId token);
+  static std::span<const Target> targets_after(const Sequence& sequence, std::int32_t fed_idx);
+  /// Store the log-probability of `token`, and the most probable tokens from the logits just read where they are asked.
+  void record(Row& row, std::size_t token_idx, TokenId token, float logprob, TokenId argmax);
+  /// Start or go on with what follows the newest token of the sequence.
+  void advance(Sequence& sequence);
   enum class Continues : std::uint8_t { yes, no };
   /// Draw the token of `position`; `no` when the generation ends with it.
   Continues generate(ActiveRequest& request, const BranchPlan& branch, std::int32_t position, TokenId& token);

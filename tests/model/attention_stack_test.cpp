@@ -90,6 +90,25 @@ TEST_P(AttentionStackTest, gives_the_logits_of_any_rows_in_their_order) {
   stack_.lm_head({}, states_, [](int, std::span<const float>) { FAIL() << "logits of nothing"; });
 }
 
+TEST_P(AttentionStackTest, summarises_the_logits_that_it_gives) {
+  std::vector<TokenId> tokens;
+  for (TokenId i = 0; i < 40; ++i) tokens.push_back(i * 7);
+  stack_.embed(states_, rows_, tokens);
+  const std::vector<std::int32_t> rows(rows_.rbegin(), rows_.rbegin() + max_tokens);
+  std::vector<kernels::LogitsSummary> summaries(rows.size());
+  std::vector<kernels::WantedLogit> wanted;
+  for (int i = 0; i < max_tokens; ++i) wanted.push_back({.row = i, .token = i * 3});
+  stack_.summarise_head(rows, states_, summaries, wanted);
+  stack_.lm_head(rows, states_, [&](int i, std::span<const float> logits) {
+    const auto row = static_cast<std::size_t>(i);
+    const kernels::LogitsSummary whole = kernels::summarise(logits);
+    EXPECT_EQ(summaries[row].log_sum_exp, whole.log_sum_exp);
+    EXPECT_EQ(summaries[row].argmax, whole.argmax);
+    EXPECT_EQ(wanted[row].logit, logits[static_cast<std::size_t>(wanted[row].token)]);
+  });
+  stack_.summarise_head({}, states_, {}, {});
+}
+
 TEST_P(AttentionStackTest, routes_to_distinct_ascending_experts_and_sends_the_normed_rows) {
   std::vector<TokenId> tokens;
   for (TokenId i = 0; i < max_tokens; ++i) tokens.push_back(i * 11);

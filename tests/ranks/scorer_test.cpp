@@ -47,7 +47,7 @@ class GenerationTest : public ::testing::Test {
     for (const TokenId token : certain) {
       std::vector<float> logits(4096, 0.0F);
       logits[static_cast<std::size_t>(token)] = 50.0F;
-      EXPECT_TRUE(Scorer::wants_logits(*sequence, sequence->num_tokens() - 1));
+      EXPECT_EQ(Scorer::wants(*sequence, sequence->num_tokens() - 1), Scorer::Wants::logits);
       const std::int32_t before = sequence->num_tokens();
       scorer.on_logits(*sequence, before - 1, logits);
       ++drawn;
@@ -141,30 +141,77 @@ TEST_F(CharacterGenerationTest, AStopStringOfFallbackBytesEndsAtItsLastByte) {
   EXPECT_EQ(character_tokenizer().token_bytes(tokens[static_cast<std::size_t>(drawn) - 1]), "\x89");
 }
 
-TEST(Scorer, KnownTokensAreGatheredAndGreedinessIsNoticed) {
-  Scorer scorer(tokenizer(), {0}, 1);
+/// A root of two tokens; of the logits after each, one token is wanted.
+class ScoringTest : public ::testing::Test {
+ protected:
+  explicit ScoringTest(int topk_width = 0) {
+    Row row{.custom_id = "x", .token_ids = {3, 4}, .token_logprobs = {0, 0}};
+    row.is_greedy = true;
+    row.topk_width = topk_width;
+    row.topk_ids.resize(2 * static_cast<std::size_t>(topk_width));
+    row.topk_logprobs.resize(row.topk_ids.size());
+    request.plan.rows = {row};
+    request.generations.resize(1);
+    request.plan.trees = {{.tokens = {1, 2}, .targets = {{0, 0, 0, 3}, {1, 0, 1, 4}}, .branches = {{.row_idx = 0, .tokens = {7}}}}};
+    tree.request = &request;
+    tree.plan = &request.plan.trees[0];
+    root.tree = &tree;
+    root.tokens = {1, 2};
+    logits[3] = 2.0F;
+  }
+  void expect_scored() {
+    const Row done = scorer.finish(request).front();
+    EXPECT_NEAR(done.token_logprobs[0], 2.0 - std::log(7.0 + std::exp(2.0)), 1e-6);
+    EXPECT_NEAR(done.token_logprobs[1], -std::log(7.0 + std::exp(2.0)), 1e-6);
+    EXPECT_FALSE(done.is_greedy);  // 4 was not the most probable token
+    ASSERT_EQ(tree.waiting.size(), 1U);  // the branch may start
+    EXPECT_EQ(tree.waiting.front().tokens, std::vector<TokenId>{7});
+  }
+  std::vector<float> logits = std::vector<float>(8, 0.0F);
+  Scorer scorer{tokenizer(), {0}, 1};
   ActiveRequest request;
-  Row row{.custom_id = "x", .token_ids = {3, 4}, .token_logprobs = {0, 0}};
-  row.is_greedy = true;
-  request.plan.rows = {row};
-  request.generations.resize(1);
-  request.plan.trees = {{.tokens = {1, 2}, .targets = {{0, 0, 0, 3}, {1, 0, 1, 4}}, .branches = {}}};
   Tree tree;
-  tree.request = &request;
-  tree.plan = &request.plan.trees[0];
   Sequence root;
-  root.tree = &tree;
-  root.tokens = {1, 2};
-  std::vector<float> logits(8, 0.0F);
-  logits[3] = 2.0F;
+};
+
+TEST_F(ScoringTest, KnownTokensAreGatheredAndGreedinessIsNoticed) {
+  for (int i = 0; i < 2; ++i) scorer.on_logits(root, i, logits);
+  expect_scored();
+}
+
+TEST_F(ScoringTest, LogProbabilitiesAloneDoAsWell) {
   for (int i = 0; i < 2; ++i) {
-    ASSERT_TRUE(Scorer::wants_logits(root, i));
+    ASSERT_EQ(Scorer::wants(root, i), Scorer::Wants::log_probs);
+    std::vector<model::WantedLogit> wanted;
+    ASSERT_EQ(Scorer::add_wanted(root, i, 9, wanted), 1U);
+    EXPECT_EQ(wanted[0].row, 9);
+    EXPECT_EQ(wanted[0].token, 3 + i);
+    wanted[0].logit = logits[static_cast<std::size_t>(wanted[0].token)];
+    scorer.on_log_probs(root, i, kernels::summarise(logits), wanted);
+  }
+  expect_scored();
+}
+
+class TopScoringTest : public ScoringTest {
+ protected:
+  TopScoringTest() : ScoringTest(1) {}
+};
+
+TEST_F(TopScoringTest, TheMostProbableTokensTakeAllLogits) {
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(Scorer::wants(root, i), Scorer::Wants::logits);
     scorer.on_logits(root, i, logits);
   }
-  const Row done = scorer.finish(request).front();
-  EXPECT_NEAR(done.token_logprobs[0], 2.0 - std::log(7.0 + std::exp(2.0)), 1e-6);
-  EXPECT_NEAR(done.token_logprobs[1], -std::log(7.0 + std::exp(2.0)), 1e-6);
-  EXPECT_FALSE(done.is_greedy);  // 4 was not the most probable token
+  EXPECT_EQ(request.plan.rows[0].topk_ids, (std::vector<TokenId>{3, 3}));
+  expect_scored();
+}
+
+TEST_F(ScoringTest, NothingIsWantedWhereNoTargetIs) {
+  request.plan.trees[0].targets.erase(request.plan.trees[0].targets.begin());
+  EXPECT_EQ(Scorer::wants(root, 0), Scorer::Wants::nothing);
+  EXPECT_EQ(Scorer::wants(root, 1), Scorer::Wants::log_probs);
+  request.plan.trees[0].branches[0].max_new_tokens = 4;
+  EXPECT_EQ(Scorer::wants(root, 1), Scorer::Wants::logits);
 }
 
 }  // namespace
