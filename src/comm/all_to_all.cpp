@@ -80,6 +80,12 @@ void AllToAll::exchange(std::span<const std::byte> to, std::span<const std::size
   native_->wait(request, while_waiting_);
 }
 
+void AllToAll::sum(std::span<std::int64_t> values) {
+  MPI_Request request = MPI_REQUEST_NULL;
+  mpi_check(MPI_Iallreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), MPI_INT64_T, MPI_SUM, native_->comm, &request));
+  native_->wait(request, while_waiting_);
+}
+
 bool AllToAll::any(bool mine) {
   const int said = mine ? 1 : 0;
   int anybody = 0;

@@ -34,6 +34,8 @@ class AllToAll {
   /// `from`, of from_bytes[r] each, which the caller knows. MPI_Alltoallv. Bytes are multiples of unit_bytes.
   void exchange(std::span<const std::byte> to, std::span<const std::size_t> to_bytes, std::span<std::byte> from,
                 std::span<const std::size_t> from_bytes);
+  /// Each value becomes the sum over all ranks. MPI_Allreduce.
+  void sum(std::span<std::int64_t> values);
   /// Does any rank say yes? MPI_Allreduce.
   bool any(bool mine);
   /// Collective; on the good path.

@@ -48,40 +48,74 @@ ReplicaRouter::ReplicaRouter(const ExpertPlacement& placement, int num_layers, i
       rows_at_(static_cast<std::size_t>(num_ranks)), counters_(num_layers, num_ranks) {}
 
 std::span<const PhysicalExpert> ReplicaRouter::route(LayerId layer, std::span<const std::int32_t> experts) {
-  count_rows(layer, experts);
-  std::int64_t num_rows = 0;
-  for (const ActiveExpert& expert : active_) num_rows += rows_of_[static_cast<std::size_t>(expert.expert)];
-  const bool dense = static_cast<double>(num_rows) > options_.knee_rows * static_cast<double>(active_.size());
-  hosts_.assign(experts.size(), PhysicalExpert{});
-  if (options_.router == ReplicaRouterKind::even || dense) {
-    ++counters_.even_micro_batches[layer.idx()];
-    deal_out(layer, experts);
-  } else {
-    gather(experts);
-  }
-  for (std::size_t i = 0; i < experts.size(); ++i) {
-    if (experts[i] < 0) continue;
-    auto& places = rows_at_[hosts_[i].rank.idx()];
-    if (places.size() <= hosts_[i].place.idx()) places.resize(hosts_[i].place.idx() + 1);
-    ++places[hosts_[i].place.idx()];
-  }
-  count(layer);
-  first_rank_ = (first_rank_ + 1) % counters_.num_ranks;
-  return hosts_;
-}
-
-void ReplicaRouter::count_rows(LayerId layer, std::span<const std::int32_t> experts) {
   std::ranges::fill(rows_of_, 0);
   for (const std::int32_t expert : experts) {
     MOEBIUS_EXPECT(expert < num_experts_);
     if (expert >= 0) ++rows_of_[static_cast<std::size_t>(expert)];
   }
+  find_active(layer);
+  hosts_.assign(experts.size(), PhysicalExpert{});
+  const bool dealt_out = deals_out();
+  if (dealt_out) deal_out(layer, experts);
+  else gather(experts, choose(first_rank_));
+  for (std::size_t i = 0; i < experts.size(); ++i) {
+    if (experts[i] >= 0) add_rows(hosts_[i], 1);
+  }
+  count(layer, dealt_out);
+  first_rank_ = (first_rank_ + 1) % counters_.num_ranks;
+  return hosts_;
+}
+
+std::span<const PhysicalExpert> ReplicaRouter::route_of_all(LayerId layer, std::span<const std::int32_t> experts,
+                                                            std::span<const std::int64_t> rows_of_all, bool counts) {
+  MOEBIUS_EXPECT(rows_of_all.size() == rows_of_.size());
+  std::ranges::copy(rows_of_all, rows_of_.begin());
+  find_active(layer);
+  hosts_.assign(experts.size(), PhysicalExpert{});
+  const bool dealt_out = deals_out();
+  std::span<const PhysicalExpert> chosen;
+  if (dealt_out) {
+    deal_out(layer, experts);
+  } else {
+    chosen = choose(first_rank_of_all_);
+    gather(experts, chosen);
+  }
+  first_rank_of_all_ = (first_rank_of_all_ + 1) % counters_.num_ranks;
+  for (std::size_t i = 0; counts && i < active_.size(); ++i) {
+    const std::int64_t rows = rows_of_[static_cast<std::size_t>(active_[i].expert)];
+    if (!dealt_out) {
+      add_rows(chosen[i], rows);
+      continue;
+    }
+    const auto num_replicas = static_cast<std::int64_t>(active_[i].replicas.size());
+    for (std::int64_t r = 0; r < num_replicas; ++r) {  // dealt out by several ranks: even within a row each
+      add_rows(active_[i].replicas[static_cast<std::size_t>(r)], rows / num_replicas + (r < rows % num_replicas ? 1 : 0));
+    }
+  }
+  if (counts) count(layer, dealt_out);
+  return hosts_;
+}
+
+void ReplicaRouter::find_active(LayerId layer) {
   active_.clear();
   for (std::size_t expert = 0; expert < rows_of_.size(); ++expert) {
     if (rows_of_[expert] == 0) continue;
     active_idx_[expert] = active_.size();
     active_.push_back({static_cast<std::int32_t>(expert), placement_.replicas(layer, ExpertId(expert))});
   }
+}
+
+bool ReplicaRouter::deals_out() const {
+  std::int64_t num_rows = 0;
+  for (const ActiveExpert& expert : active_) num_rows += rows_of_[static_cast<std::size_t>(expert.expert)];
+  const bool dense = static_cast<double>(num_rows) > options_.knee_rows * static_cast<double>(active_.size());
+  return options_.router == ReplicaRouterKind::even || dense;
+}
+
+void ReplicaRouter::add_rows(PhysicalExpert at, std::int64_t rows) {
+  auto& places = rows_at_[at.rank.idx()];
+  if (places.size() <= at.place.idx()) places.resize(at.place.idx() + 1);
+  places[at.place.idx()] += rows;
 }
 
 void ReplicaRouter::deal_out(LayerId layer, std::span<const std::int32_t> experts) {
@@ -95,23 +129,25 @@ void ReplicaRouter::deal_out(LayerId layer, std::span<const std::int32_t> expert
   }
 }
 
-void ReplicaRouter::gather(std::span<const std::int32_t> experts) {
-  std::span<const PhysicalExpert> chosen;
+std::span<const PhysicalExpert> ReplicaRouter::choose(int first_rank) {
   switch (options_.router) {
-    case ReplicaRouterKind::exact: chosen = choice_.exact(active_, first_rank_); break;
-    case ReplicaRouterKind::fewest_first: chosen = choice_.fewest_first(active_, first_rank_); break;
-    default: chosen = choice_.metro(active_, first_rank_); break;
+    case ReplicaRouterKind::exact: return choice_.exact(active_, first_rank);
+    case ReplicaRouterKind::fewest_first: return choice_.fewest_first(active_, first_rank);
+    default: return choice_.metro(active_, first_rank);
   }
+}
+
+void ReplicaRouter::gather(std::span<const std::int32_t> experts, std::span<const PhysicalExpert> chosen) {
   for (std::size_t i = 0; i < experts.size(); ++i) {
     if (experts[i] >= 0) hosts_[i] = chosen[active_idx_[static_cast<std::size_t>(experts[i])]];
   }
 }
 
-void ReplicaRouter::count(LayerId layer) {
+void ReplicaRouter::count(LayerId layer, bool dealt_out) {
   std::int64_t largest_activated = 0, largest_rows = 0;
   for (std::size_t rank = 0; rank < rows_at_.size(); ++rank) {
     std::int64_t activated = 0, rows = 0;
-    for (std::int32_t& at : rows_at_[rank]) {
+    for (std::int64_t& at : rows_at_[rank]) {
       activated += at > 0 ? 1 : 0;
       rows += at;
       at = 0;
@@ -125,6 +161,7 @@ void ReplicaRouter::count(LayerId layer) {
     largest_rows = std::max(largest_rows, rows);
   }
   ++counters_.micro_batches[layer.idx()];
+  counters_.even_micro_batches[layer.idx()] += dealt_out ? 1 : 0;
   counters_.largest_activated[layer.idx()] += largest_activated;
   counters_.largest_rows[layer.idx()] += largest_rows;
 }

@@ -2,7 +2,8 @@
 #pragma once
 // Which physical expert serves each (row, expert) pair of a micro-batch, and what that meant for the ranks. One per
 // attention rank: in asynchronous execution each micro-batch is balanced for itself, and ties begin at another rank
-// each time, so that what cannot be divided does not always fall to the same one.
+// each time, so that what cannot be divided does not always fall to the same one. In lock-step all ranks choose
+// alike, from the rows of all of them.
 //
 // `even` deals the rows of an expert out to its replicas, one after the other: right while time goes with rows. The
 // others give all rows of an expert to one replica (replica_choice.hpp): fewer weights are read, and ranks are
@@ -43,25 +44,33 @@ class ReplicaRouter {
 
   /// Where each pair of a micro-batch goes; pairs without expert (-1) get no rank. Valid until the next call.
   std::span<const PhysicalExpert> route(LayerId layer, std::span<const std::int32_t> experts);
+  /// The same where all ranks step together: the choice hangs on rows_of_all, [num_experts], the rows of all ranks, and on how
+  /// often this was called, so all ranks choose alike. `counts`: on one rank only, since it then counts for all.
+  std::span<const PhysicalExpert> route_of_all(LayerId layer, std::span<const std::int32_t> experts,
+                                               std::span<const std::int64_t> rows_of_all, bool counts);
   [[nodiscard]] const ActivationCounters& counters() const { return counters_; }
 
  private:
-  void count_rows(LayerId layer, std::span<const std::int32_t> experts);
+  /// active_ of rows_of_.
+  void find_active(LayerId layer);
+  [[nodiscard]] bool deals_out() const;
   void deal_out(LayerId layer, std::span<const std::int32_t> experts);
-  void gather(std::span<const std::int32_t> experts);
-  void count(LayerId layer);
+  [[nodiscard]] std::span<const PhysicalExpert> choose(int first_rank);
+  void gather(std::span<const std::int32_t> experts, std::span<const PhysicalExpert> chosen);
+  void add_rows(PhysicalExpert at, std::int64_t rows);
+  void count(LayerId layer, bool dealt_out);
 
   const ExpertPlacement& placement_;
   int num_experts_;
   Job::Replicas options_;
   ReplicaChoice choice_;
-  int first_rank_;
+  int first_rank_, first_rank_of_all_ = 0;
   std::vector<std::int64_t> rows_of_;               // [num_experts] of this micro-batch
   std::vector<ActiveExpert> active_;                // by id
   std::vector<std::size_t> active_idx_;             // [num_experts] into active_
   std::vector<std::uint32_t> next_replica_;         // [num_layers, num_experts] whose turn it is
   std::vector<PhysicalExpert> hosts_;               // [pairs]
-  std::vector<std::vector<std::int32_t>> rows_at_;  // [num_ranks][place] of this micro-batch
+  std::vector<std::vector<std::int64_t>> rows_at_;  // [num_ranks][place] of this micro-batch
   ActivationCounters counters_;
 };
 

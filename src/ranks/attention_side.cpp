@@ -217,28 +217,34 @@ void AttentionSide::apply_capacity(LayerId layer) {
 
 void AttentionSide::dispatch(LayerId layer) {
   const int k = parts_.states.experts_per_token();
-  batch_experts_.clear();
   for (const std::int32_t row : batch_rows_) {
     const std::int32_t* ids = parts_.states.topk_ids(row);
-    batch_experts_.insert(batch_experts_.end(), ids, ids + k);
+    dispatch_rows_.push_back(row);
+    dispatch_experts_.insert(dispatch_experts_.end(), ids, ids + k);
     const auto num_experts = static_cast<std::size_t>(std::count_if(ids, ids + k, is_expert));
     if (parts_.recorder != nullptr) parts_.recorder->add(layer, {ids, num_experts});
     counters_.pairs_sent += static_cast<std::int64_t>(num_experts);
   }
-  const std::span<const policy::PhysicalExpert> hosts = parts_.router.route(layer, batch_experts_);
-  for (std::size_t i = 0, pair = 0; i < batch_rows_.size(); ++i) {
+  if (!parts_.defer_dispatch) send(layer, parts_.router.route(layer, dispatch_experts_));
+}
+
+void AttentionSide::send(LayerId layer, std::span<const policy::PhysicalExpert> hosts) {
+  const int k = parts_.states.experts_per_token();
+  for (std::size_t i = 0, pair = 0; i < dispatch_rows_.size(); ++i) {
     for (int k_idx = 0; k_idx < k; ++k_idx, ++pair) {
       const policy::PhysicalExpert host = hosts[pair];
       if (!host.rank.valid()) continue;
       if (pairs_to_.size() <= host.rank.idx()) pairs_to_.resize(host.rank.idx() + 1);
       pairs_to_[host.rank.idx()].push_back(
-          {{static_cast<RowTag>(batch_rows_[i]), static_cast<std::uint32_t>(k_idx)}, host.place.value});
+          {{static_cast<RowTag>(dispatch_rows_[i]), static_cast<std::uint32_t>(k_idx)}, host.place.value});
     }
   }
   for (std::size_t rank = 0; rank < pairs_to_.size(); ++rank) {
     if (!pairs_to_[rank].empty()) parts_.sender.send(layer, RankId(rank), pairs_to_[rank]);
     pairs_to_[rank].clear();
   }
+  dispatch_rows_.clear();
+  dispatch_experts_.clear();
 }
 
 void AttentionSide::on_outputs(const comm::MessageHeader& header, std::span<const std::byte> payload, double now) {

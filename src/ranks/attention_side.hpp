@@ -48,6 +48,7 @@ class AttentionSide {
     Scorer& scorer;
     RowSender& sender;
     policy::QueueTable& table;
+    bool defer_dispatch = false;                  ///< rows are kept until dispatch_step
     CapacityStage* capacity = nullptr;            ///< nullptr: experts have no capacity
     policy::RoutingRecorder* recorder = nullptr;  ///< nullptr: routing is not recorded
   };
@@ -67,6 +68,12 @@ class AttentionSide {
   /// Where it belongs. // [hidden_size]
   [[nodiscard]] float* output_place(OutputTag tag) {
     return parts_.states.expert_output(static_cast<std::int32_t>(tag.row), static_cast<int>(tag.k_idx));
+  }
+  /// Experts of the rows that were kept, and their dispatch, for all micro-batches of a layer at once: rows_of_all,
+  /// [num_experts], are those of all ranks.
+  [[nodiscard]] std::span<const std::int32_t> kept_experts() const { return dispatch_experts_; }
+  void dispatch_step(LayerId layer, std::span<const std::int64_t> rows_of_all, bool counts) {
+    send(layer, parts_.router.route_of_all(layer, dispatch_experts_, rows_of_all, counts));
   }
   /// Tokens that wait in the queue of a layer.
   [[nodiscard]] std::int64_t num_queued(int layer) const { return queued_tokens_[static_cast<std::size_t>(layer)]; }
@@ -92,6 +99,8 @@ class AttentionSide {
   /// Log-probabilities of the rows in scored_.
   void score_rows();
   void dispatch(LayerId layer);
+  /// The kept rows go where their pairs are served.
+  void send(LayerId layer, std::span<const policy::PhysicalExpert> hosts);
 
   /// What stands behind a row of an LM head call.
   struct HeadPosition {
@@ -123,7 +132,9 @@ class AttentionSide {
   std::vector<model::SegmentRef> batch_refs_;
   std::vector<TokenId> new_tokens_;
   std::vector<std::uint8_t> batch_counted_;       // [rows of the micro-batch] for its capacity
-  std::vector<std::int32_t> batch_experts_;       // [rows of the micro-batch, experts_per_token]
+  // Rows to be sent: those of the micro-batch, or of all micro-batches of a layer where they are kept.
+  std::vector<std::int32_t> dispatch_rows_;
+  std::vector<std::int32_t> dispatch_experts_;    // [rows to be sent, experts_per_token]
   HeadRows scored_, drawn_;                       // positions whose log-probabilities, or whole logits, are wanted
   std::vector<model::LogitsSummary> summaries_;   // [scored_]
   std::vector<model::WantedLogit> wanted_logits_; // of scored_, in its order

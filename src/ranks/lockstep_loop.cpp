@@ -64,7 +64,8 @@ void LockstepLoop::step() {
 }
 
 void LockstepLoop::exchange_layer(int layer) {
-  pack(layer);
+  if (parts_.has_replicas) choose_replicas(layer);
+  pack();
   exchange_rows();
   if (parts_.experts != nullptr) {
     queue_rows(layer);
@@ -85,7 +86,20 @@ std::size_t LockstepLoop::outputs_bytes(const Counts& counts) const {
   return round_up_64(static_cast<std::size_t>(counts.pairs) * output_bytes_);
 }
 
-void LockstepLoop::pack(int /*layer*/) {
+void LockstepLoop::choose_replicas(int layer) {
+  rows_of_all_.assign(static_cast<std::size_t>(parts_.config.num_experts), 0);
+  if (parts_.attention != nullptr) {
+    for (const std::int32_t expert : parts_.attention->kept_experts()) {
+      if (expert >= 0) ++rows_of_all_[static_cast<std::size_t>(expert)];
+    }
+  }
+  parts_.all.sum(rows_of_all_);
+  parts_.clock.mark(Phase::idle);
+  if (parts_.attention != nullptr) parts_.attention->dispatch_step(LayerId(layer), rows_of_all_, parts_.counts);
+  parts_.clock.mark(Phase::dispatch);
+}
+
+void LockstepLoop::pack() {
   for (std::size_t rank = 0; rank < num_ranks(); ++rank) {
     const std::span<const RowPair> pairs = parts_.pairs.to(rank);
     Counts& counts = to_[rank] = {};

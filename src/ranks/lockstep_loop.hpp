@@ -2,7 +2,7 @@
 #pragma once
 // The conventional engine, to measure the asynchronous one against: all ranks step through the layers together. Each layer
 // has one exchange of counts and two of rows (MPI_Alltoallv): hidden states to the experts, outputs back; a rank with
-// nothing to do takes part with zero rows. Same stages, kernels, placement and bits as EventLoop.
+// nothing to do takes part with zero rows. With replicas of experts the rows of all ranks are added up first. Same stages, kernels, placement and bits as EventLoop.
 //
 // No copy but those that the collectives need: hidden states are packed once per rank, experts read them where they
 // arrive and write where the reply leaves from, and outputs are put where they are combined. Rows for experts of the own
@@ -56,6 +56,8 @@ class LockstepLoop {
     ExpertSide* experts;                 ///< nullptr without the role
     const model::RowExchange* own_rows;  ///< nullptr without the attention role
     std::vector<int> hosted_per_layer;   ///< experts of this rank
+    bool has_replicas = false;           ///< which of them serve a step is chosen from the rows of all ranks
+    bool counts = false;                 ///< this rank counts what replicas meant, for all
   };
   LockstepLoop(const Parts& parts, EventLoop::Beat beat);
   /// Steps until no rank has anything to do. Collective.
@@ -69,7 +71,8 @@ class LockstepLoop {
   void step();
   void exchange_layer(int layer);
   /// Packs what goes to other ranks and exchanges how much that is.
-  void pack(int layer);
+  void choose_replicas(int layer);
+  void pack();
   void exchange_rows();
   void queue_rows(int layer);
   void run_experts(int layer);
@@ -88,6 +91,7 @@ class LockstepLoop {
   std::vector<Counts> to_, from_;                    // [num_ranks] of the layer
   std::vector<std::size_t> to_bytes_, from_bytes_;   // [num_ranks]
   std::vector<std::int64_t> counts_out_, counts_in_; // [num_ranks]
+  std::vector<std::int64_t> rows_of_all_;            // [num_experts]
   std::vector<std::byte> packed_, arrived_;          // dispatch blocks
   std::vector<float> reply_, outputs_;               // outputs of own experts, of the others'
   LoopStatus status_;

@@ -73,6 +73,15 @@ RankEngine::RankEngine(Parts parts, PhaseClock& clock, EventLoop::Beat beat)
 
 RankEngine::~RankEngine() = default;
 
+bool RankEngine::has_replicas() const {
+  for (int layer = 0; layer < parts_.config.num_layers; ++layer) {
+    for (int expert = 0; parts_.config.is_moe(LayerId(layer)) && expert < parts_.config.num_experts; ++expert) {
+      if (parts_.placement.replicas(LayerId(layer), ExpertId(expert)).size() > 1) return true;
+    }
+  }
+  return false;
+}
+
 void RankEngine::run() {
   if (lockstep_ != nullptr) lockstep_->run();
   else loop_->run();
@@ -90,7 +99,9 @@ void RankEngine::make_loop(std::vector<int> hosted_per_layer, PhaseClock& clock,
                                                                    .attention = attention_.get(),
                                                                    .experts = expert_side_.get(),
                                                                    .own_rows = own_rows,
-                                                                   .hosted_per_layer = std::move(hosted_per_layer)},
+                                                                   .hosted_per_layer = std::move(hosted_per_layer),
+                                                                   .has_replicas = has_replicas(),
+                                                                   .counts = parts_.transport.rank() == parts_.attention_ranks.front()},
                                                std::move(beat));
     return;
   }
@@ -177,6 +188,7 @@ void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
                            .scorer = *scorer_,
                            .sender = collector_ != nullptr ? static_cast<RowSender&>(*collector_) : *ring_sender_,
                            .table = *table_,
+                           .defer_dispatch = parts_.all_to_all != nullptr && has_replicas(),
                            .capacity = capacity_.get(),
                            .recorder = recorder_.get()},
       stages_, limits_.micro_batch_tokens);

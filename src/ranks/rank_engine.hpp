@@ -84,6 +84,7 @@ class RankEngine {
   void make_experts();
   void make_expert_side();
   void make_ring_sender();
+  [[nodiscard]] bool has_replicas() const;
   void make_loop(std::vector<int> hosted_per_layer, PhaseClock& clock, EventLoop::Beat beat);
 
   Parts parts_;

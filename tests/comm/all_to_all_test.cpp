@@ -46,6 +46,10 @@ TEST(AllToAll, EveryBlockComesToItsRankOnceAndWhole) {
     for (std::size_t r = 0; r < n; ++r) {
       for (std::size_t i = 0; i < from_bytes[r]; ++i, ++at) ASSERT_EQ(from[at], value_of(round, static_cast<int>(r), self, i));
     }
+    std::vector<std::int64_t> sums{self, 1, round};
+    all.sum(sums);
+    const std::int64_t ranks = session.num_ranks();
+    EXPECT_EQ(sums, (std::vector<std::int64_t>{ranks * (ranks - 1) / 2, ranks, ranks * round}));
     EXPECT_EQ(all.any(false), false);
     EXPECT_EQ(all.any(self == round % session.num_ranks()), true);
   }

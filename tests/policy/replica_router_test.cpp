@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <random>
 
 #include "base/check.hpp"
@@ -175,6 +176,45 @@ TEST(ReplicaRouter, with_half_as_many_replicas_again_fewer_experts_are_activated
       EXPECT_LE(exact, metro);
       EXPECT_LE(exact, mean_largest(ReplicaRouterKind::fewest_first, 1.5, exponent, num_tokens));
     }
+  }
+}
+
+// Three ranks that step together, each with its own rows, choose like one rank that has them all; the first one counts.
+TEST(ReplicaRouter, ranks_that_step_together_choose_alike_from_the_rows_of_all) {
+  constexpr int num_experts = 24, num_ranks = 4, num_sources = 3;
+  ZipfTokens tokens(num_experts, 4, 1.0, 21);
+  const auto placement = eplb_placement(load_of(tokens.micro_batch(300), num_experts), 1.5, num_ranks);
+  for (const ReplicaRouterKind kind : all_routers) {
+    const Job::Replicas options{.ratio = 1.5, .router = kind, .knee_rows = 1e9};
+    ReplicaRouter whole(placement, 1, num_experts, num_ranks, 0, options);
+    std::vector<ReplicaRouter> parts;
+    for (int source = 0; source < num_sources; ++source) parts.emplace_back(placement, 1, num_experts, num_ranks, source, options);
+    for (int step = 0; step < 30; ++step) {
+      std::vector<std::vector<std::int32_t>> own(num_sources);
+      std::vector<std::int32_t> all;
+      for (auto& experts : own) {
+        experts = tokens.micro_batch(step % 3 == 0 ? 0 : 1 + step % 5);  // some ranks have nothing
+        all.insert(all.end(), experts.begin(), experts.end());
+      }
+      const auto expected = whole.route(LayerId(0), all);
+      const std::vector<PhysicalExpert> of_whole(expected.begin(), expected.end());
+      const auto rows = load_of(all, num_experts);
+      std::size_t at = 0;
+      for (int source = 0; source < num_sources; ++source) {
+        const auto& experts = own[static_cast<std::size_t>(source)];
+        const auto hosts = parts[static_cast<std::size_t>(source)].route_of_all(LayerId(0), experts, rows, source == 0);
+        for (std::size_t i = 0; i < experts.size(); ++i, ++at) {
+          const auto replicas = placement.replicas(LayerId(0), ExpertId(experts[i]));
+          ASSERT_NE(std::ranges::find(replicas, hosts[i]), replicas.end());
+          if (kind != ReplicaRouterKind::even) { ASSERT_EQ(hosts[i], of_whole[at]) << "step " << step; }
+        }
+      }
+    }
+    if (kind != ReplicaRouterKind::even) { EXPECT_EQ(parts[0].counters(), whole.counters()); }
+    EXPECT_EQ(parts[0].counters().micro_batches[0], 30);
+    EXPECT_EQ(std::accumulate(parts[0].counters().rows.begin(), parts[0].counters().rows.end(), std::int64_t{0}),
+              std::accumulate(whole.counters().rows.begin(), whole.counters().rows.end(), std::int64_t{0}));
+    EXPECT_EQ(parts[1].counters().micro_batches[0], 0);
   }
 }
 

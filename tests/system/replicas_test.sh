@@ -21,6 +21,14 @@ done
 for router in metro exact; do
   awk -v a="${most[$router]}" -v b="${most[even]}" 'BEGIN { exit !(a <= 0.8 * b) }' || fail "$router activates ${most[$router]}, even ${most[even]}"
 done
+# In lock-step the choice hangs on the rows of all ranks.
+for router in even metro; do
+  run --set placement.planner=eplb --set placement.trace="$work/trace" --set replicas.ratio=1.5 --set replicas.router=$router --set replicas.knee_rows=1e9 \
+    --set schedule.execution=lockstep
+  [ "$(value digest <"$work/stdout")" = "$expected" ] || fail "lock-step, $router: digest $(value digest <"$work/stdout"), expected $expected"
+  most[$router]=$(value activated_max <"$work/stdout")
+done
+awk -v a="${most[metro]}" -v b="${most[even]}" 'BEGIN { exit !(a <= 0.8 * b) }' || fail "lock-step: metro activates ${most[metro]}, even ${most[even]}"
 run --set placement.planner=eplb --set placement.trace="$work/trace" --set replicas.ratio=1.5 --set replicas.router=metro --set replicas.knee_rows=0
 [ "$(value even_share <"$work/stdout")" = 1.0000 ] || fail "above the knee rows are not dealt out"
 h5dump -d /experts/activation/even_micro_batches "$work/out/results.h5" | grep -q '(0): [1-9]' || fail "the results do not count micro-batches"
