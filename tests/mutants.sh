@@ -21,6 +21,8 @@ wrong_exit_code        | src/ranks/agreement.cpp       | s/static_cast<ExitCode>
 bad_row_is_done        | src/base/names.cpp            | s/"bad_utf8"/"fine"/ | ^bad_input$
 strict_is_ignored      | src/app/run_command.cpp       | s/ExitCode::rows_failed/ExitCode::done/ | ^bad_input$
 overwrites_results     | src/io/output_folder.cpp      | s/if (texts.empty()) return;/return;/ | ^bad_input$
+stop_is_not_told       | src/ranks/stop_control.cpp    | s/board_.fetch_add(signals_told_ == 0 ? Counter::stop : Counter::stop_at_once, 1)/(void)0/ | ^walltime$
+walltime_is_ignored    | src/ranks/stop_control.cpp    | s/if (job.run.walltime_s > 0) left_s/if (false) left_s/ | ^walltime$
 resume_runs_all        | src/ranks/job_setup.cpp       | s/return setup.output->committed().contains(line.line);/(void)line; return false;/ | ^resume$
 torn_line_stays        | src/io/journal.cpp            | s/else if (::ftruncate(file_.get(), end) != 0)/else if (false)/ | ^kill$
 late_record_counts     | src/io/journal.cpp            | s/record.run == contents.run()/true/ | ^io_output_folder_test$

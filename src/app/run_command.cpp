@@ -13,7 +13,9 @@
 #include "app/mpi_program.hpp"
 #include "app/summary.hpp"
 #include "io/job_file.hpp"
+#include "ranks/agreement.hpp"
 #include "ranks/run_job.hpp"
+#include "ranks/time_left.hpp"
 
 namespace moebius::app {
 namespace {
@@ -23,6 +25,7 @@ struct RunArguments {
   std::vector<std::string> overrides;
   bool force_new = false;
   bool strict = false;
+  std::string walltime;
 };
 
 /// Tokens a second; 0 where nothing was computed.
@@ -32,12 +35,12 @@ double rate_of(const ranks::JobOutcome& outcome) {
 
 /// One line of JSON on stdout, for scripts.
 void print_json(const Job& job, const ranks::JobOutcome& outcome) {
-  fmt::print("{{\"requests\":{},\"rows\":{},\"rows_failed\":{},\"rows_before\":{},\"restart_count\":{},\"tokens_fed\":{},\"tokens_out\":{},"
+  fmt::print("{{\"requests\":{},\"rows\":{},\"rows_failed\":{},\"rows_before\":{},\"requests_left\":{},\"restart_count\":{},\"tokens_fed\":{},\"tokens_out\":{},"
              "\"root_tokens\":{},\"root_tokens_reused\":{},\"kv_blocks_evicted\":{},\"load_bytes\":{},\"load_s\":{:.3f},\"loop_s\":{:.3f},"
              "\"tokens_per_s\":{:.1f},\"conserved\":{},\"imbalance\":{:.3f},\"overhead_share\":{:.4f},\"peak_rss_bytes\":{},"
              "\"expert_calls\":{},\"activated_max\":{:.3f},\"activated_mean\":{:.3f},\"rows_max\":{:.3f},\"rows_mean\":{:.3f},\"even_share\":{:.4f},"
              "\"pairs_kept\":{},\"pairs_dropped\":{},\"pairs_added\":{},\"emulated_slowdown\":[{}],\"digest\":\"{}\"}}\n",
-             outcome.requests, outcome.rows, outcome.rows_failed, outcome.rows_before, outcome.restart_count, outcome.tokens_fed,
+             outcome.requests, outcome.rows, outcome.rows_failed, outcome.rows_before, outcome.requests_left, outcome.restart_count, outcome.tokens_fed,
              outcome.tokens_out, outcome.root_tokens, outcome.root_tokens_reused, outcome.kv_blocks_evicted, outcome.load_bytes,
              outcome.load_s, outcome.loop_s, rate_of(outcome), outcome.conserved, outcome.imbalance, outcome.overhead_share,
              outcome.peak_rss_bytes, outcome.expert_calls, outcome.activation.activated_max, outcome.activation.activated_mean,
@@ -51,6 +54,12 @@ void report(const ResolvedJob& resolved, const ranks::JobOutcome& outcome) {
   if (outcome.end == ranks::JobEnd::was_done) {
     fmt::print(stderr, "{} is finished: all {} rows were committed by an earlier run, digest {}; nothing to do (--force-new computes them again)\n",
                path, outcome.rows, to_hex(outcome.digest));
+    return print_json(resolved.job, outcome);
+  }
+  if (outcome.end == ranks::JobEnd::stopped) {
+    fmt::print(stderr, "moebius: stopped before the end (a signal came or the walltime is near; {} rows are committed, {} requests are left) run "
+                       "the job again to go on\n",
+               outcome.rows, outcome.requests_left);
     return print_json(resolved.job, outcome);
   }
   fmt::print(stderr, "\n{}\n{}", describe(summarise_results(path)), describe_first_rows(path, 5));
@@ -76,7 +85,18 @@ void report(const ResolvedJob& resolved, const ranks::JobOutcome& outcome) {
 }
 
 ExitCode run(comm::Session& session, const RunArguments& arguments) {
-  const ResolvedJob resolved = read_job_together(session, arguments.job_file, arguments.overrides);
+  std::vector<std::string> overrides = arguments.overrides;
+  if (!arguments.walltime.empty()) {
+    const auto seconds = ranks::parse_duration_s(arguments.walltime);
+    ranks::together(session, [&] {
+      if (!seconds) {
+        throw Failure{ExitCode::bad_usage, fmt::format("--walltime {} cannot be used (it is no time) write seconds, MM:SS, HH:MM:SS or D-HH:MM:SS",
+                                                       arguments.walltime)};
+      }
+    });
+    overrides.push_back(fmt::format("run.walltime_s={}", *seconds));
+  }
+  const ResolvedJob resolved = read_job_together(session, arguments.job_file, overrides);
   const ranks::RunOptions options{
       .on_existing = arguments.force_new ? io::OnExisting::replace : io::OnExisting::resume,
       .build_facts = build_facts(session),
@@ -91,6 +111,7 @@ ExitCode run(comm::Session& session, const RunArguments& arguments) {
                    static_cast<long long>(outcome.rows_failed));
     }
   }
+  if (outcome.end == ranks::JobEnd::stopped) return ExitCode::stopped_early;
   const auto code = strict_failure ? ExitCode::rows_failed : ExitCode::done;
   return static_cast<ExitCode>(session.agree_max(static_cast<int>(code)));
 }
@@ -104,6 +125,7 @@ void add_run_command(CLI::App& app, int& exit_code) {
   command->add_option("--set", arguments->overrides, "Override a key: --set section.key=value (repeatable)")
       ->allow_extra_args(false);
   command->add_flag("--force-new", arguments->force_new, "Delete results that are already in output.path instead of going on with them");
+  command->add_option("--walltime", arguments->walltime, "Stop with exit code 75 well before so much time has passed: seconds, MM:SS, HH:MM:SS");
   command->add_flag("--strict", arguments->strict, "Exit code 3 when a row failed");
   command->footer("Examples:\n"
                   "  mpirun -n 4 moebius run inputs/score.toml\n"

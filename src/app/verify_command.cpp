@@ -116,6 +116,10 @@ ExitCode reshuffle(comm::Session& session, const VerifyArguments& arguments) {
   auto code = ExitCode::done;
   ranks::together(session, [&] {
     if (session.rank() != RankId(0)) return;
+    if (outcome.end == ranks::JobEnd::stopped) {
+      std::filesystem::remove_all(scratch);
+      throw Failure(ExitCode::stopped_early, "the check was stopped (a signal came or the walltime is near) run it again");
+    }
     MOEBIUS_ENSURE(outcome.conserved);
     code = compare(arguments, scratch, resolved, session.num_ranks());
     std::filesystem::remove_all(scratch);

@@ -94,6 +94,8 @@ struct Job {
     int rows_per_block = 1024;
     bool strict = false;             ///< failed rows give exit code 3
     ProgressKind progress = ProgressKind::automatic;
+    double walltime_s = 0.0;         ///< from the start of the run; 0: as Slurm says, or none
+    double grace_s = 20.0;           ///< from the first signal until what is not finished is dropped
     double watchdog_s = 300.0;       ///< a rank without progress for so long ends the job with 71
   } run;
 };

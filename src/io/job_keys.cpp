@@ -230,6 +230,14 @@ void add_run(std::vector<JobKey>& keys) {
                       std::vector{ProgressKind::automatic, ProgressKind::bar, ProgressKind::json, ProgressKind::off},
                       {}, [](auto& j) -> auto& { return j.run.progress; }),
                   "progress on stderr; auto: a bar on a terminal, else lines of JSON"});
+  keys.push_back({"run.walltime_s", Effect::execution,
+                  number(
+                      0.0, 1e9, [](auto& j) -> auto& { return j.run.walltime_s; }),
+                  "the run stops by itself, with exit code 75, well before so much time has passed; 0: as Slurm says, or no limit"});
+  keys.push_back({"run.grace_s", Effect::execution,
+                  number(
+                      0.0, 1e7, [](auto& j) -> auto& { return j.run.grace_s; }),
+                  "after a first SIGUSR1 or SIGTERM, how long requests that were begun may take to finish"});
   keys.push_back({"run.watchdog_s", Effect::execution,
                   number(
                       0.001, 1e7, [](auto& j) -> auto& { return j.run.watchdog_s; }),

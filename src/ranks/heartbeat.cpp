@@ -39,6 +39,7 @@ void Heartbeat::beat(const LoopStatus& status) {
   last_ = status;
   if (now < next_publish_s_) return;
   publish(status, now);
+  parts_.on_publish(now);
   next_publish_s_ = now + publish_period_s;
   if (parts_.display != nullptr && parts_.display->due(now)) parts_.display->show(numbers(), now);
   check_for_stall(status, now);

@@ -8,6 +8,7 @@
 // the job ends with exit code 71.
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "base/request.hpp"
@@ -28,6 +29,7 @@ class Heartbeat {
     std::int64_t num_expert_ranks;
     double watchdog_s;
     std::vector<Roles> roles;          ///< [num_ranks], for the table
+    std::function<void(double now)> on_publish;  ///< called a few times a second, also while this rank waits for others
   };
   explicit Heartbeat(const Parts& parts);
 

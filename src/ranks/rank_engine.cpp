@@ -204,6 +204,10 @@ void RankEngine::make_ring_sender() {
                                          parts_.transport.max_payload_bytes(), in_reach);
 }
 
+void RankEngine::drop_unfinished() {
+  if (workload_ != nullptr) workload_->drop_unfinished();
+}
+
 std::int64_t RankEngine::weight_bytes() const {
   std::size_t bytes = 0;
   if (attention_stack_ != nullptr) bytes += attention_stack_->weight_bytes();

@@ -64,6 +64,8 @@ class RankEngine {
   RankEngine(Parts parts, PhaseClock& clock, EventLoop::Beat beat);
   ~RankEngine();
 
+  /// Workload::drop_unfinished, where there is one.
+  void drop_unfinished();
   /// Until the job is done, in the way of its schedule.execution.
   void run();
   [[nodiscard]] EventLoop& loop() { return *loop_; }  ///< of asynchronous execution

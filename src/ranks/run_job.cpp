@@ -28,6 +28,7 @@
 #include "ranks/job_setup.hpp"
 #include "ranks/rank_engine.hpp"
 #include "ranks/rank_report.hpp"
+#include "ranks/stop_control.hpp"
 
 namespace moebius::ranks {
 namespace {
@@ -43,14 +44,16 @@ comm::WritesTo who_writes(const policy::RankLayout& layout, int num_ranks) {
   };
 }
 
-/// Reads and parses the lines of the next claim.
-ClaimSource claim_lines(JobSetup& setup, comm::ControlBoard& board, std::int64_t& num_unknown_fields) {
+/// Reads and parses the lines of the next claim; none where the run has to stop.
+ClaimSource claim_lines(JobSetup& setup, comm::ControlBoard& board, StopControl& stop, std::int64_t& num_unknown_fields) {
   return [&]() -> std::optional<std::vector<ParsedLine>> {
+    if (!stop.may_claim()) return std::nullopt;
     const std::span<const std::int64_t> claimed = setup.claims->lines(board.fetch_add(comm::Counter::next_claim, 1));
     if (claimed.empty()) return std::nullopt;
     std::vector<ParsedLine> lines;
     for (const std::int64_t i : claimed) {
       const io::RequestFile::Line& line = setup.lines[static_cast<std::size_t>(i)];
+      stop.claimed(line.line);
       io::ParsedRequest parsed = setup.requests->read_request(line);
       num_unknown_fields += parsed.num_unknown_fields;
       lines.push_back(std::move(parsed.line));
@@ -197,7 +200,48 @@ std::unique_ptr<RankEngine> make_engine(const Job& job, JobSetup& setup, comm::T
   return engine;
 }
 
-/// Collective, after the asynchronous path is over: rank 0 hears from everybody and writes the master file.
+/// What the blocks of a folder hold, as their records say.
+io::MasterSummary committed_so_far(const std::string& directory) {
+  io::MasterSummary summary;
+  for (const io::JournalRecord& block : io::read_journal(directory).blocks()) {
+    ++summary.num_blocks;
+    summary.num_rows += block.num_rows;
+    summary.num_tokens += block.num_tokens;
+    summary.num_failed += block.num_failed;
+    summary.digest += block.digest;
+  }
+  return summary;
+}
+
+/// Rank 0: of a run that was stopped. What is committed is in the journal.
+JobOutcome stopped_outcome(const std::vector<RankReport>& reports, const JobSetup& setup, const Job& job, std::int64_t requests_done) {
+  JobOutcome outcome = conclude(reports, committed_so_far(job.output.path), *setup.output);
+  outcome.end = JobEnd::stopped;
+  outcome.requests_left = static_cast<std::int64_t>(setup.lines.size()) - requests_done;
+  return outcome;
+}
+
+/// When the run is told to stop, what is finished is committed, for whoever may not wait; at the last moment the rest is
+/// dropped. The writer and the engine are made later.
+std::function<void(double)> stop_in_time(StopControl& stop, const std::unique_ptr<io::BlockWriter>& writer,
+                                         const std::unique_ptr<RankEngine>& engine, PhaseClock& clock) {
+  return [&](double now) {
+    const StopControl::Step step = stop.look(now);
+    if (step == StopControl::Step::none || writer == nullptr) return;
+    if (step == StopControl::Step::drop) engine->drop_unfinished();
+    writer->finish();
+    clock.mark(Phase::io);
+  };
+}
+
+std::vector<Roles> roles_of_all(const policy::RankLayout& layout, int num_ranks) {
+  std::vector<Roles> roles;  // [num_ranks]
+  for (int rank = 0; rank < num_ranks; ++rank) roles.push_back(roles_of(layout, RankId(rank)));
+  return roles;
+}
+
+/// Collective, after the asynchronous path is over: rank 0 hears from everybody and writes the master file, unless the run
+/// was stopped before its end.
 JobOutcome wind_up(comm::Session& session, const JobSetup& setup, const ResolvedJob& resolved, const RunOptions& options,
                    const RankReport& mine) {
   const auto gathered = session.gather_to_root(to_bytes(mine));
@@ -206,11 +250,18 @@ JobOutcome wind_up(comm::Session& session, const JobSetup& setup, const Resolved
     if (session.rank() != RankId(0)) return;
     std::vector<RankReport> reports;
     for (const auto& bytes : gathered) reports.push_back(report_from_bytes(bytes));
+    std::int64_t requests_done = 0;
+    for (const RankReport& report : reports) requests_done += report.work.requests_done;
+    if (requests_done < static_cast<std::int64_t>(setup.lines.size())) {
+      outcome = stopped_outcome(reports, setup, resolved.job, requests_done);
+      return setup.output->release();
+    }
     const io::RunRecord record = make_record(setup, resolved, options, reports);
     const auto master = io::write_master(resolved.job.output.path, record, setup.output->fingerprint(), setup.output->run());
     outcome = conclude(reports, master, *setup.output);
     setup.output->release();
   });
+  outcome.end = static_cast<JobEnd>(session.agree_max(static_cast<int>(outcome.end)));
   return outcome;
 }
 
@@ -218,13 +269,11 @@ JobOutcome wind_up(comm::Session& session, const JobSetup& setup, const Resolved
 JobOutcome finished_outcome(const JobSetup& setup, const Job& job) {
   JobOutcome outcome{.end = JobEnd::was_done};
   if (setup.output == nullptr) return outcome;
+  const io::MasterSummary committed = committed_so_far(job.output.path);
   outcome.restart_count = setup.output->run();
-  for (const io::JournalRecord& block : io::read_journal(job.output.path).blocks()) {
-    outcome.rows += block.num_rows;
-    outcome.rows_failed += block.num_failed;
-    outcome.digest += block.digest;
-  }
-  outcome.rows_before = outcome.rows;
+  outcome.rows = outcome.rows_before = committed.num_rows;
+  outcome.rows_failed = committed.num_failed;
+  outcome.digest = committed.digest;
   outcome.conserved = true;
   return outcome;
 }
@@ -260,6 +309,7 @@ std::unique_ptr<io::BlockWriter> begin_output(comm::Session& session, const JobS
 
 JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const RunOptions& options) {
   const Job& job = resolved.job;
+  const StopLimits limits = agree_on_stop_limits(session, job);
   PhaseClock clock;
   std::int64_t num_unknown_fields = 0;
   JobSetup setup = set_up_job(session, resolved, options);
@@ -277,8 +327,9 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
                                               : who_writes(setup.layout, session.num_ranks()));
   comm::RingTransport transport(window);
   comm::ControlBoard board(session, window);
-  std::vector<Roles> roles;  // [num_ranks]
-  for (int rank = 0; rank < session.num_ranks(); ++rank) roles.push_back(roles_of(setup.layout, RankId(rank)));
+  StopControl stop(board, limits);
+  std::unique_ptr<io::BlockWriter> writer;
+  std::unique_ptr<RankEngine> engine;
   std::optional<ProgressDisplay> display;
   if (session.rank() == RankId(0)) display.emplace(job.run.progress);
   Heartbeat heartbeat({.session = session,
@@ -287,12 +338,13 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
                        .num_requests = static_cast<std::int64_t>(setup.lines.size()),
                        .num_expert_ranks = static_cast<std::int64_t>(setup.layout.expert_ranks.size()),
                        .watchdog_s = job.run.watchdog_s,
-                       .roles = std::move(roles)});
-  std::unique_ptr<io::BlockWriter> writer;
+                       .roles = roles_of_all(setup.layout, session.num_ranks()),
+                       .on_publish = stop_in_time(stop, writer, engine, clock)});
   const RowSink sink = [&](std::vector<Row> rows) {
     const auto num_rows = static_cast<std::int64_t>(rows.size());
     clock.mark(Phase::admit);
     heartbeat.count_rows(rows);
+    stop.emitted(rows.front().input_line);
     writer->add(std::move(rows));
     clock.mark(Phase::io, num_rows);
   };
@@ -301,11 +353,10 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   // Only messages through shared memory order what ranks store in each other's exchange.
   const auto exchanges_in_use = !lockstep && window.fast_path() == comm::FastPath::on ? exchanges.segments() : std::map<RankId, std::span<std::byte>>();
   comm::AllToAll all_to_all(session);
-  std::unique_ptr<RankEngine> engine;
   clock.mark(Phase::idle);
   together(session, [&] {
     engine = make_engine(job, setup, transport, clock, weights, exchanges_in_use, lockstep ? &all_to_all : nullptr,
-                         claim_lines(setup, board, num_unknown_fields), sink, heartbeat);
+                         claim_lines(setup, board, stop, num_unknown_fields), sink, heartbeat);
   });
   weights.publish();
   // Only now, when nothing but the run itself can fail: a job that could not start leaves no results behind.

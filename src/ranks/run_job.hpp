@@ -31,6 +31,7 @@ struct RunOptions {
 enum class JobEnd : std::uint8_t {
   done,
   was_done,  ///< an earlier run had left nothing to do
+  stopped,   ///< by a signal or near the end of its walltime: requests are left, results.h5 is not written
 };
 
 /// What a micro-batch asked of the expert ranks, in the mean: the most of a rank, and the mean of ranks.
@@ -45,6 +46,7 @@ struct JobOutcome {
   JobEnd end = JobEnd::done;
   std::int64_t restart_count = 0;   ///< how often the job was resumed
   std::int64_t rows_before = 0;     ///< committed by earlier runs
+  std::int64_t requests_left = 0;   ///< of a job that was stopped
   std::int64_t requests = 0, rows = 0, rows_failed = 0;
   std::int64_t tokens_fed = 0, tokens_out = 0;  ///< positions computed; tokens scored or generated
   std::int64_t root_tokens = 0, root_tokens_reused = 0;  ///< of contexts, prompts and windows: all; from the prefix cache

@@ -205,6 +205,7 @@ void Workload::tokens_passed(Sequence& sequence, std::int32_t num_passed) {
 }
 
 void Workload::segments_done(Sequence& sequence) {
+  if (dropped_) return;
   if (sequence.num_cut < sequence.num_tokens()) {
     if (sequence.generates()) generations_.push_back(&sequence);  // the LM head appended a token
     return;                                                       // else the rest of a prompt is still in prompts_
@@ -258,7 +259,15 @@ void Workload::end_tree_if_done(Tree& tree) {
   active_.erase(self);
 }
 
+void Workload::drop_unfinished() {
+  claims_ended_ = dropped_ = true;
+  pending_trees_.clear();
+  prompts_.clear();
+  generations_.clear();
+}
+
 void Workload::emit(std::vector<Row> rows) {
+  ++counters_.requests_done;
   for (const Row& row : rows) {
     ++counters_.rows;
     if (!succeeded(row.status)) ++counters_.rows_failed;

@@ -31,7 +31,9 @@ using ClaimSource = std::function<std::optional<std::vector<ParsedLine>>()>;
 using RowSink = std::function<void(std::vector<Row> rows)>;
 
 struct WorkloadCounters {
-  std::int64_t requests = 0, rows = 0, rows_failed = 0, tokens_fed = 0, tokens_out = 0;
+  std::int64_t requests = 0;            ///< taken
+  std::int64_t requests_done = 0;       ///< emitted
+  std::int64_t rows = 0, rows_failed = 0, tokens_fed = 0, tokens_out = 0;
   std::int64_t root_tokens = 0;         ///< of all roots admitted: contexts, prompts, windows
   std::int64_t root_tokens_reused = 0;  ///< of these: taken from the prefix cache instead of computed
 };
@@ -54,8 +56,11 @@ class Workload {
   void tokens_passed(Sequence& sequence, std::int32_t num_passed);
   /// All segments of the sequence have passed the LM head: it ends, or has a new token to feed.
   void segments_done(Sequence& sequence);
+  /// Claims nothing more, cuts no more pieces, and emits no request that is not finished: what is in the layers leaves them,
+  /// and then this is finished.
+  void drop_unfinished();
   /// No row is left to claim or to finish.
-  [[nodiscard]] bool finished() const { return claims_ended_ && active_.empty() && pending_trees_.empty(); }
+  [[nodiscard]] bool finished() const { return claims_ended_ && (dropped_ || (active_.empty() && pending_trees_.empty())); }
   [[nodiscard]] const WorkloadCounters& counters() const { return counters_; }
 
  private:
@@ -81,7 +86,7 @@ class Workload {
   ClaimSource claim_;
   RowSink sink_;
   int max_positions_;
-  bool claims_ended_ = false;
+  bool claims_ended_ = false, dropped_ = false;
   ActiveList active_;
   std::deque<Tree*> pending_trees_;      // planned, wait for KV or for a prefix
   std::deque<Sequence*> prompts_;        // have known tokens to cut

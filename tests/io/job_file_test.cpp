@@ -85,6 +85,8 @@ seed = 9223372036854775806
 rows_per_block = 14
 strict = true
 progress = "json"
+walltime_s = 3600
+grace_s = 7.5
 watchdog_s = 1.5
 )");
   const auto& j = job.job;
@@ -111,6 +113,8 @@ watchdog_s = 1.5
   EXPECT_EQ(j.run.rows_per_block, 14);
   EXPECT_TRUE(j.run.strict);
   EXPECT_EQ(j.run.progress, ProgressKind::json);
+  EXPECT_EQ(j.run.walltime_s, 3600.0);
+  EXPECT_EQ(j.run.grace_s, 7.5);
   EXPECT_EQ(j.run.watchdog_s, 1.5);
   for (const auto& entry : job.entries) {
     const bool elsewhere = entry.key.starts_with("placement.") || entry.key.starts_with("replicas.") || entry.key.starts_with("capacity.");

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# A run that is told to stop, by a signal to a rank or the launcher, its walltime or Slurm's: it commits what is finished,
+# ends with 75 in time, and the next run has only the rest to do.
+. "$(dirname "$0")/lib.sh"
+input=inputs/data/heldout_text.jsonl
+job_file=$(job "$input" "$work/out")
+# Slow experts, so that there is something to stop; a small budget, so that what is in flight does not take long.
+slowly=(--set "placement.emulated_slowdown=[30]" --set limits.max_tokens_in_flight=64 --set run.rows_per_block=4)
+wait_a_little() { read -r -t 0.05 <> <(:) || true; }
+
+"$MPIRUN" default 2 "$MOEBIUS" run "$(job "$input" "$work/undisturbed")" --set layout.mode=colocated >"$work/stdout" 2>"$work/stderr" ||
+  fail "$(cat "$work/stderr")"
+digest=$(value digest <"$work/stdout")
+
+# start ARGS: the job on 3 ranks, 2 with attention; it has committed rows when this returns.
+start() {
+  rm -rf "$work/out"
+  "$MPIRUN" default 3 "$MOEBIUS" run "$job_file" "${slowly[@]}" "$@" >"$work/stdout" 2>"$work/stderr" &
+  launcher=$!
+  for _ in $(seq 400); do grep -q '"kind":"block"' "$work/out/journal" 2>/dev/null && break; wait_a_little; done
+  mapfile -t ranks < <(pgrep -P "$launcher" -f "$MOEBIUS")
+}
+# stopped WHAT: the job ends with 75, has committed rows and written no results.h5.
+stopped() {
+  local code=0
+  wait "$launcher" || code=$?
+  [ "$code" -eq 75 ] || fail "$1: exit code $code, expected 75: $(cat "$work/stderr")"
+  grep -qE '^moebius: stopped before the end \(.*\) run the job again' "$work/stderr" || fail "$1: not said: $(cat "$work/stderr")"
+  [ ! -e "$work/out/results.h5" ] || fail "$1: results.h5 was written"
+  [ "$(value requests_left <"$work/stdout")" -gt 0 ] || fail "$1: nothing is left: $(cat "$work/stdout")"
+}
+# goes_on WHAT RANKS ARGS: the next run finishes the job.
+goes_on() {
+  local what=$1
+  shift
+  "$MPIRUN" default "$1" "$MOEBIUS" run "$job_file" "${@:2}" >"$work/stdout" 2>"$work/stderr" || fail "$what, again: $(cat "$work/stderr")"
+  [ "$(value digest <"$work/stdout")" = "$digest" ] || fail "$what, again: other bits"
+  [ "$(value rows_before <"$work/stdout")" -gt 0 ] || fail "$what, again: nothing was kept"
+  "$MOEBIUS" verify "$work/out" >"$work/verified" || fail "$what: $(cat "$work/verified")"
+}
+
+# A signal to an attention rank, an expert rank, the launcher, which passes SIGUSR1 on; a second one while the first works.
+start; kill -USR1 "${ranks[1]}"; stopped "SIGUSR1 to an attention rank"; goes_on "SIGUSR1 to an attention rank" 2
+start; kill -TERM "${ranks[2]}"; stopped "SIGTERM to an expert rank"
+start --set run.grace_s=1000; kill -USR1 "$launcher"; wait_a_little; kill -TERM "${ranks[0]}"; stopped "SIGUSR1 to the launcher, then SIGTERM"
+goes_on "SIGUSR1 to the launcher, then SIGTERM" 3 --set layout.mode=colocated
+
+# A walltime: at its end nothing is left to do; each run gets further until one finishes.
+limited() {  # limited WHAT SECONDS ENV=VALUE... -- ARGS
+  local what=$1 limit_ms=$(($2 * 1000)) settings=() code=0 loop_ms
+  shift 2
+  while [ "$1" != -- ]; do settings+=("$1"); shift; done
+  shift
+  rm -rf "$work/out"
+  "$MPIRUN" default 2 env "${settings[@]}" "$MOEBIUS" run "$job_file" "${slowly[@]}" "$@" >"$work/stdout" 2>"$work/stderr" || code=$?
+  [ "$code" -eq 75 ] || fail "$what: exit code $code, expected 75: $(cat "$work/stderr")"
+  loop_ms=$(value loop_s <"$work/stdout" | tr -d .)
+  [ "$((10#$loop_ms))" -lt $((limit_ms - 500)) ] || fail "$what: rows were computed for $loop_ms ms, allowed were $limit_ms"
+}
+limited "--walltime" 4 A=b -- --walltime 0:04
+goes_on "--walltime" 2
+mkdir "$work/bin"
+printf '#!/bin/sh\n[ "$*" = "-h -j 77 -o %%L" ] && echo 0:04\n' >"$work/bin/squeue"
+chmod +x "$work/bin/squeue"
+limited "squeue" 4 SLURM_JOB_ID=77 PATH="$work/bin:$PATH" --
+goes_on "squeue" 3
+finish
