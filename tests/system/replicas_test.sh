@@ -10,6 +10,7 @@ run() {  # run [--set ...]: leaves the summary in $work/stdout
     --set limits.segment_tokens=4 --set limits.max_tokens_in_flight=32 "$@" >"$work/stdout" 2>"$work/stderr" || fail "$*: $(tail -5 "$work/stderr")"
   [ "$(value conserved <"$work/stdout")" = true ] || fail "$*: rows sent, computed and received differ"
 }
+sum_of() { h5dump -y -d "$1" "$work/out/results.h5" | sed -n '/DATA {/,/}/p' | grep -oE '[0-9]+' | awk '{ sum += $1 } END { print sum }'; }
 run --set placement.record_trace=true --set output.path="$work/trace"
 expected=$(value digest <"$work/stdout")
 declare -A most
@@ -27,6 +28,9 @@ for router in even metro; do
     --set schedule.execution=lockstep
   [ "$(value digest <"$work/stdout")" = "$expected" ] || fail "lock-step, $router: digest $(value digest <"$work/stdout"), expected $expected"
   most[$router]=$(value activated_max <"$work/stdout")
+  # One rank counts for all: what it counted are the rows that all ranks computed.
+  [ "$(sum_of /experts/activation/rows)" = "$(sum_of /experts/load)" ] ||
+    fail "lock-step, $router: counted $(sum_of /experts/activation/rows) rows, computed $(sum_of /experts/load)"
 done
 awk -v a="${most[metro]}" -v b="${most[even]}" 'BEGIN { exit !(a <= 0.8 * b) }' || fail "lock-step: metro activates ${most[metro]}, even ${most[even]}"
 run --set placement.planner=eplb --set placement.trace="$work/trace" --set replicas.ratio=1.5 --set replicas.router=metro --set replicas.knee_rows=0
