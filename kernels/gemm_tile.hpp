@@ -72,6 +72,15 @@ inline constexpr int most_rows_of_four_panels = N::num_accumulators / (8 * Vec<N
 
 /// Very few rows: two pairs side by side, for enough independent chains. Others: pair by pair, one stream, a piece of
 /// which stays in a cache while all rows pass.
+/// Outputs that lie apart may stand in another core's cache: their lines arrive while the panel is multiplied, where the
+/// stores would wait for one after the other.
+inline void fetch_outputs(const GemmStrip& strip, int first_panel, int num_columns) {
+  for (int row = 0; row < strip.num_rows; ++row) {
+    const auto* y = reinterpret_cast<const std::byte*>(strip.y_rows[row] + strip.y_column + first_panel * panel_width);
+    for (std::int64_t at = 0; at < num_columns * static_cast<std::int64_t>(sizeof(float)); at += 64) __builtin_prefetch(y + at, 1);
+  }
+}
+
 template <class N, class P>
 void multiply_strip(const GemmStrip& strip) {
   const auto* w = static_cast<const std::byte*>(strip.w);
@@ -90,13 +99,7 @@ void multiply_strip(const GemmStrip& strip) {
     }
     // Panels that cannot be written where they belong: they are partly used, or their rows lie apart.
     alignas(64) float aside[max_strip_rows * 2 * panel_width];
-    if (strip.y_rows != nullptr) {
-      // Rows that lie apart may stand in another core's cache: asked for now, they are here when they are written.
-      for (int row = 0; row < strip.num_rows; ++row) {
-        const auto* y = reinterpret_cast<const std::byte*>(strip.y_rows[row] + strip.y_column + panel * panel_width);
-        for (std::int64_t at = 0; at < columns * static_cast<std::int64_t>(sizeof(float)); at += 64) __builtin_prefetch(y + at, 1);
-      }
-    }
+    if (strip.y_rows != nullptr) fetch_outputs(strip, panel, columns);
     multiply_panels<N, P>(strip, w + panel * panel_bytes, together, aside, width);
     for (std::int64_t row = 0; row < strip.num_rows; ++row) {
       float* y = strip.y_rows != nullptr ? strip.y_rows[row] + strip.y_column : strip.y + row * strip.y_stride;

@@ -66,6 +66,23 @@ inline void add_counters(const RankEngine& engine, EngineRun& run) {
   if (engine.experts() != nullptr) run.rows_computed += engine.experts()->counters().rows_computed;
 }
 
+/// Scored texts and drawn completions of different lengths.
+inline std::vector<Request> some_requests() {
+  std::mt19937_64 random(2);
+  std::vector<Request> requests;
+  for (int i = 0; i < 6; ++i) {
+    Request& request = requests.emplace_back();
+    request.custom_id = std::to_string(i);
+    request.input_line = i + 1;
+    std::vector<TokenId> tokens;
+    for (int t = 0; t < 30 + 7 * i; ++t) tokens.push_back(static_cast<TokenId>(random() % 512));
+    request.context = tokens;
+    request.kind = i % 2 == 0 ? RequestKind::loglikelihood_rolling : RequestKind::completion;
+    request.sampling = {.temperature = 1.0, .max_tokens = 6};
+  }
+  return requests;
+}
+
 /// Rows in place: as on one node; else as if each rank were a node of its own. Runs the requests on `num_ranks` engines; fails the test when the job does not end.
 inline EngineRun run_engines(const TestModel& model, const Job& job, int num_ranks, const std::vector<Request>& requests,
                              std::uint64_t seed, int num_slots = 2, Rows way = Rows::in_place) {

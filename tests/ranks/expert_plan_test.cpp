@@ -57,22 +57,6 @@ io::PlacementFile random_placement(const ModelConfig& config, int num_ranks, int
   return file;
 }
 
-std::vector<Request> some_requests() {
-  std::mt19937_64 random(2);
-  std::vector<Request> requests;
-  for (int i = 0; i < 6; ++i) {
-    Request& request = requests.emplace_back();
-    request.custom_id = std::to_string(i);
-    request.input_line = i + 1;
-    std::vector<TokenId> tokens;
-    for (int t = 0; t < 30 + 7 * i; ++t) tokens.push_back(static_cast<TokenId>(random() % 512));
-    request.context = tokens;
-    request.kind = i % 2 == 0 ? RequestKind::loglikelihood_rolling : RequestKind::completion;
-    request.sampling = {.temperature = 1.0, .max_tokens = 6};
-  }
-  return requests;
-}
-
 TEST(ExpertPlan, any_placement_gives_the_same_bits) {
   Job job;
   job.schedule.aging_ms = 1e9;

@@ -151,6 +151,14 @@ __attribute__((constructor)) void begin() {
 
 }  // namespace
 
+static int control_file(int fd, int command, void* argument) {
+  if (command == F_SETLK && acts("nolocks") && is_ours(fd)) {
+    errno = ENOSYS;
+    return -1;
+  }
+  return static_cast<int>(syscall(SYS_fcntl, fd, command, argument));
+}
+
 extern "C" {
 
 int open(const char* path, int flags, ...) {
@@ -227,11 +235,7 @@ int fcntl(int fd, int command, ...) {
   va_start(arguments, command);
   void* argument = va_arg(arguments, void*);
   va_end(arguments);
-  if (command == F_SETLK && acts("nolocks") && is_ours(fd)) {
-    errno = ENOSYS;
-    return -1;
-  }
-  return static_cast<int>(syscall(SYS_fcntl, fd, command, argument));
+  return control_file(fd, command, argument);
 }
 
 int fcntl64(int fd, int command, ...) {
@@ -239,11 +243,7 @@ int fcntl64(int fd, int command, ...) {
   va_start(arguments, command);
   void* argument = va_arg(arguments, void*);
   va_end(arguments);
-  if (command == F_SETLK && acts("nolocks") && is_ours(fd)) {
-    errno = ENOSYS;
-    return -1;
-  }
-  return static_cast<int>(syscall(SYS_fcntl, fd, command, argument));
+  return control_file(fd, command, argument);
 }
 
 }  // extern "C"
