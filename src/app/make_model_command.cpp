@@ -86,6 +86,9 @@ void add_make_model_command(CLI::App& app, int& exit_code) {
   number("--vocab", shape.vocab_size, "Pieces of the vocabulary");
   number("--context", shape.max_positions, "Longest text, in tokens");
   command->add_flag("--tie", shape.tie_word_embeddings, "The embedding is the LM head too");
+  command->add_option("--router-skew", shape.router_skew,
+                      "Popularity of experts by Zipf's law with this exponent, 0: all alike (default: as uneven as router rows of different length make it)")
+      ->check(CLI::Range(0.0, 4.0));
   command->add_option("--config", shape.overrides, "Set a key of config.json: --config KEY=JSON (repeatable)")->allow_extra_args(false);
   command->add_option("--dtype", arguments->dtype, "bf16, fp16, fp32, or fp8 with scales of blocks")->check(CLI::IsMember({"bf16", "fp16", "fp32", "fp8"}))->capture_default_str();
   command->add_option("--seed", arguments->options.seed, "Another seed makes another model")->capture_default_str();
@@ -98,7 +101,8 @@ void add_make_model_command(CLI::App& app, int& exit_code) {
                   "  moebius make-model models/mid                    # 0.86 GB, the size of the benchmarks\n"
                   "  moebius make-model models/mid --family qwen3_moe --hidden 1024 --layers 8 --heads 16 --kv-heads 4 \\\n"
                   "      --head-dim 64 --experts 32 --top-k 4 --width 512 --vocab 4096 --dtype bf16\n"
-                  "  moebius make-model models/small --hidden 256 --layers 2 --tie --config rope_theta=1e6 --seed 7");
+                  "  moebius make-model models/small --hidden 256 --layers 2 --tie --config rope_theta=1e6 --seed 7\n"
+                  "  moebius make-model models/hot --router-skew 1.0  # a few experts have most rows; config.json says so");
   command->callback([arguments, &exit_code] {
     if (is_first_process()) exit_code = static_cast<int>(guarded([&] { return make_model(*arguments); }));
   });

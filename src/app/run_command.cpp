@@ -38,12 +38,12 @@ void print_json(const Job& job, const ranks::JobOutcome& outcome) {
   fmt::print("{{\"requests\":{},\"rows\":{},\"rows_failed\":{},\"rows_before\":{},\"requests_left\":{},\"restart_count\":{},\"tokens_fed\":{},\"tokens_out\":{},"
              "\"root_tokens\":{},\"root_tokens_reused\":{},\"kv_blocks_evicted\":{},\"load_bytes\":{},\"load_s\":{:.3f},\"loop_s\":{:.3f},"
              "\"tokens_per_s\":{:.1f},\"conserved\":{},\"imbalance\":{:.3f},\"overhead_share\":{:.4f},\"peak_rss_bytes\":{},"
-             "\"expert_calls\":{},\"activated_max\":{:.3f},\"activated_mean\":{:.3f},\"rows_max\":{:.3f},\"rows_mean\":{:.3f},\"even_share\":{:.4f},"
+             "\"inter_token_count\":{},\"inter_token_p50_s\":{:.6f},\"inter_token_p99_s\":{:.6f},\"expert_calls\":{},\"activated_max\":{:.3f},\"activated_mean\":{:.3f},\"rows_max\":{:.3f},\"rows_mean\":{:.3f},\"even_share\":{:.4f},"
              "\"pairs_kept\":{},\"pairs_dropped\":{},\"pairs_added\":{},\"emulated_slowdown\":[{}],\"digest\":\"{}\"}}\n",
              outcome.requests, outcome.rows, outcome.rows_failed, outcome.rows_before, outcome.requests_left, outcome.restart_count, outcome.tokens_fed,
              outcome.tokens_out, outcome.root_tokens, outcome.root_tokens_reused, outcome.kv_blocks_evicted, outcome.load_bytes,
              outcome.load_s, outcome.loop_s, rate_of(outcome), outcome.conserved, outcome.imbalance, outcome.overhead_share,
-             outcome.peak_rss_bytes, outcome.expert_calls, outcome.activation.activated_max, outcome.activation.activated_mean,
+             outcome.peak_rss_bytes, outcome.inter_token_count, outcome.inter_token_p50_s, outcome.inter_token_p99_s, outcome.expert_calls, outcome.activation.activated_max, outcome.activation.activated_mean,
              outcome.activation.rows_max, outcome.activation.rows_mean, outcome.activation.even_share, outcome.capacity.kept,
              outcome.capacity.dropped, outcome.capacity.added, fmt::join(job.placement.emulated_slowdown, ","), to_hex(outcome.digest));
 }
@@ -75,6 +75,10 @@ void report(const ResolvedJob& resolved, const ranks::JobOutcome& outcome) {
              outcome.load_s, load_rate * 1e-9);
   fmt::print(stderr, "{} tokens computed in {:.2f} s: {:.0f} tokens/s; digest {}\n{}", outcome.tokens_fed, outcome.loop_s, rate_of(outcome),
              to_hex(outcome.digest), outcome.memory);
+  if (outcome.inter_token_count > 0) {
+    fmt::print(stderr, "time between tokens of a generation: median {:.2f} ms, 99 of 100 below {:.2f} ms\n", outcome.inter_token_p50_s * 1e3,
+               outcome.inter_token_p99_s * 1e3);
+  }
   if (resolved.job.capacity.method != CapacityMethod::off) {
     fmt::print(stderr, "capacity {}: {} pairs of rows and experts kept, {} dropped, {} added; outputs depend on micro-batches\n",
                to_string(resolved.job.capacity.method), outcome.capacity.kept, outcome.capacity.dropped, outcome.capacity.added);

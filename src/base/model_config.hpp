@@ -81,6 +81,7 @@ struct ModelConfig {
   int max_position_embeddings = 0;
   TokenId bos_token = -1;           ///< -1: none
   std::vector<TokenId> eos_tokens;  ///< any of them ends a generation
+  std::optional<double> router_skew;  ///< Zipf exponent that make-model gave the router; none: as the weights are
 
   [[nodiscard]] bool is_moe(LayerId layer) const { return moe_layer[layer.idx()] != 0; }
   [[nodiscard]] bool is_mla() const { return kv_lora_rank > 0; }

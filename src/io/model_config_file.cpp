@@ -332,6 +332,7 @@ ModelConfig read_model_config(const std::filesystem::path& model_dir) {
   read_attention_shape(json, family, config);
   read_expert_shape(json, family, config);
   read_special_tokens(json, model_dir / "generation_config.json", config);
+  if (json.has("moebius_router_skew")) config.router_skew = json.number("moebius_router_skew");
   return config;
 }
 

@@ -119,6 +119,7 @@ Json config_of(const ModelShape& shape) {
     config["quantization_config"] = {
         {"quant_method", "fp8"}, {"fmt", "e4m3"}, {"activation_scheme", "dynamic"}, {"weight_block_size", Json::array({128, 128})}};
   }
+  if (shape.router_skew) config["moebius_router_skew"] = *shape.router_skew;
   for (const std::string& text : shape.overrides) {
     const auto equals = text.find('=');
     auto value = parse_json(equals == std::string::npos ? "" : std::string_view(text).substr(equals + 1));

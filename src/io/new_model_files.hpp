@@ -4,6 +4,7 @@
 // a byte-level tokenizer.json. The counterpart of model_files.hpp, for `moebius make-model`.
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,7 @@ struct ModelShape {
   int max_positions = 4096;
   bool tie_word_embeddings = false;
   DType dtype = DType::bf16;  ///< f8_e4m3: with scales of blocks, as DeepSeek-V3 ships it
+  std::optional<double> router_skew;  ///< Zipf exponent of the popularity of experts, 0: all alike; none: somewhat unlike. In config.json
   std::vector<std::string> overrides;  ///< "key=JSON value" of config.json
 };
 

@@ -109,6 +109,9 @@ std::vector<RankMemory> ResultsReader::memory() const {
 std::vector<RankPrefixCache> ResultsReader::prefix_caches() const {
   return has_master() ? read_prefix_caches(opened_->master->get()) : std::vector<RankPrefixCache>{};
 }
+std::vector<RankLatency> ResultsReader::latencies() const {
+  return has_master() ? read_latencies(opened_->master->get()) : std::vector<RankLatency>{};
+}
 ExpertLoad ResultsReader::expert_load() const {
   return has_master() ? read_expert_load(opened_->master->get()) : ExpertLoad{};
 }

@@ -44,6 +44,7 @@ class ResultsReader {
   [[nodiscard]] std::vector<RankTiming> timing() const;
   [[nodiscard]] std::vector<RankMemory> memory() const;
   [[nodiscard]] std::vector<RankPrefixCache> prefix_caches() const;
+  [[nodiscard]] std::vector<RankLatency> latencies() const;
   [[nodiscard]] ExpertLoad expert_load() const;
   [[nodiscard]] PlacementHistory placement() const;
   [[nodiscard]] RoutingTrace routing_trace() const;

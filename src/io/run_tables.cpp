@@ -29,6 +29,11 @@ constexpr ArraySpec prefix_tokens{"/ranks/prefix_cache/root_tokens", i64, "token
 constexpr ArraySpec prefix_reused{"/ranks/prefix_cache/root_tokens_reused", i64,
                                   "of these, tokens that an earlier request began with and that were not computed again", "1"};
 constexpr ArraySpec prefix_evicted{"/ranks/prefix_cache/kv_blocks_evicted", i64, "kv blocks kept for reuse that had to go", "1"};
+constexpr ArraySpec latency_rank{"/ranks/latency/rank", i32, "MPI rank of an attention rank", "1"};
+constexpr ArraySpec latency_count{"/ranks/latency/inter_token_count", i64, "generated tokens that follow another one", "1"};
+constexpr ArraySpec latency_p50{"/ranks/latency/inter_token_p50", f64, "time since the token before, median (within 0.5 %)", "s"};
+constexpr ArraySpec latency_p99{"/ranks/latency/inter_token_p99", f64, "time since the token before, 99 of 100 are shorter (within 0.5 %)", "s"};
+constexpr ArraySpec latency_max{"/ranks/latency/inter_token_max", f64, "time since the token before, longest (within 0.5 %)", "s"};
 constexpr ArraySpec expert_load{"/experts/load", i64, "rows per routed expert [layer, expert]", "1"};
 constexpr ArraySpec expert_placement{"/experts/placement", i32,
                                      "logical expert at [generation, layer, rank, place], -1 where there is none", "1"};
@@ -155,6 +160,12 @@ void write_run_tables(hid_t file, const RunRecord& record) {
   write_column<std::int64_t>(file, prefix_tokens, caches, [](const RankPrefixCache& c) { return c.root_tokens; });
   write_column<std::int64_t>(file, prefix_reused, caches, [](const RankPrefixCache& c) { return c.root_tokens_reused; });
   write_column<std::int64_t>(file, prefix_evicted, caches, [](const RankPrefixCache& c) { return c.kv_blocks_evicted; });
+  const auto& latencies = record.latencies;
+  write_column<std::int32_t>(file, latency_rank, latencies, [](const RankLatency& l) { return l.rank; });
+  write_column<std::int64_t>(file, latency_count, latencies, [](const RankLatency& l) { return l.inter_token_count; });
+  write_column<double>(file, latency_p50, latencies, [](const RankLatency& l) { return l.inter_token_p50_s; });
+  write_column<double>(file, latency_p99, latencies, [](const RankLatency& l) { return l.inter_token_p99_s; });
+  write_column<double>(file, latency_max, latencies, [](const RankLatency& l) { return l.inter_token_max_s; });
 
   const ExpertLoad& load = record.load;
   const hsize_t load_dims[] = {static_cast<hsize_t>(load.num_layers), static_cast<hsize_t>(load.num_experts)};
@@ -227,6 +238,18 @@ std::vector<RankPrefixCache> read_prefix_caches(hid_t file) {
     caches.push_back({.rank = ranks[i], .root_tokens = tokens[i], .root_tokens_reused = reused[i], .kv_blocks_evicted = evicted[i]});
   }
   return caches;
+}
+
+std::vector<RankLatency> read_latencies(hid_t file) {
+  std::vector<hsize_t> dims;
+  const auto ranks = read_all<std::int32_t>(file, latency_rank, 1, dims);
+  const auto counts = read_column<std::int64_t>(file, latency_count, ranks.size());
+  const auto p50 = read_column<double>(file, latency_p50, ranks.size());
+  const auto p99 = read_column<double>(file, latency_p99, ranks.size());
+  const auto longest = read_column<double>(file, latency_max, ranks.size());
+  std::vector<RankLatency> latencies;
+  for (std::size_t i = 0; i < ranks.size(); ++i) latencies.push_back({ranks[i], counts[i], p50[i], p99[i], longest[i]});
+  return latencies;
 }
 
 ExpertLoad read_expert_load(hid_t file) {

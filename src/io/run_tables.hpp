@@ -15,6 +15,7 @@ void write_run_tables(hid_t file, const RunRecord& record);
 std::vector<RankTiming> read_timing(hid_t file);
 std::vector<RankMemory> read_memory(hid_t file);
 std::vector<RankPrefixCache> read_prefix_caches(hid_t file);
+std::vector<RankLatency> read_latencies(hid_t file);
 ExpertLoad read_expert_load(hid_t file);
 PlacementHistory read_placement(hid_t file);
 RoutingTrace read_routing_trace(hid_t file);

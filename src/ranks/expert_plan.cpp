@@ -175,6 +175,10 @@ std::string describe_placement(const Job& job) {
   return text;
 }
 
+std::string describe_router(const ModelConfig& config) {
+  return config.router_skew ? fmt::format("Zipf exponent {} (made by make-model)", *config.router_skew) : "none given";
+}
+
 std::string describe_capacity(const Job& job) {
   const Job::Capacity& capacity = job.capacity;
   if (capacity.method == CapacityMethod::off) return "off";

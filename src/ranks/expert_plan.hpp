@@ -38,6 +38,8 @@ std::vector<policy::LayerMap> maps_from_bytes(std::span<const std::byte> bytes);
 std::string full_name(PlannerKind planner);
 /// "planner gem (GEM-style, reconstructed), 16 steps of results/trace", for the results.
 std::string describe_placement(const Job& job);
+/// "none given", or the skew that make-model gave the router.
+std::string describe_router(const ModelConfig& config);
 /// "none", or the factor of each expert rank.
 std::string describe_slowdown(const Job& job, int num_expert_ranks);
 /// "off", or the method with all that decides.

@@ -5,7 +5,8 @@
 // Every number is a pure function of (seed, tensor name, index): the bytes of a tensor do not depend on how
 // the checkpoint is cut into shards. Weights are normal (65536 quantiles), 1 / sqrt(inputs) wide, norms are 1,
 // biases are small; router rows differ in length, so that some experts are chosen more often than others, as
-// in trained models.
+// in trained models. With a router skew (ModelShape::router_skew) experts are the first choice of tokens by
+// Zipf's law instead.
 
 #include <cstdint>
 #include <filesystem>

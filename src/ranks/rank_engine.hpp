@@ -69,6 +69,7 @@ class RankEngine {
   /// Until the job is done, in the way of its schedule.execution.
   void run();
   [[nodiscard]] EventLoop& loop() { return *loop_; }  ///< of asynchronous execution
+  [[nodiscard]] const Scorer* scorer() const { return scorer_.get(); }        ///< nullptr without the role
   [[nodiscard]] const Workload* workload() const { return workload_.get(); }  ///< nullptr without the role
   [[nodiscard]] const AttentionSide* attention() const { return attention_.get(); }
   [[nodiscard]] const model::KvCache* kv() const { return kv_.get(); }

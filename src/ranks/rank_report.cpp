@@ -78,6 +78,7 @@ void visit(Report& report, Archive& archive) {
   archive(report.attention);
   archive(report.work);
   archive(report.kv_blocks_evicted);
+  archive(report.inter_token_buckets);
   archive(report.experts);
   archive(report.load);
   archive(report.activation.num_layers);
@@ -135,6 +136,12 @@ policy::ActivationCounters all_activation(const std::vector<RankReport>& reports
   return sum;
 }
 
+LatencyHistogram all_inter_token_times(const std::vector<RankReport>& reports) {
+  LatencyHistogram all;
+  for (const RankReport& report : reports) all.add(LatencyHistogram::from_buckets(report.inter_token_buckets));
+  return all;
+}
+
 ActivationSummary summarise_activation(const std::vector<RankReport>& reports, std::size_t num_expert_ranks) {
   const policy::ActivationCounters sum = all_activation(reports);
   const auto total = [](const std::vector<std::int64_t>& values) { return static_cast<double>(std::accumulate(values.begin(), values.end(), std::int64_t{0})); };
@@ -188,6 +195,9 @@ void fill_rank_tables(io::RunRecord& record, const std::vector<RankReport>& repo
     if (report.role != to_string(Roles::expert)) {
       record.prefix_caches.push_back({.rank = static_cast<int>(report.rank), .root_tokens = report.work.root_tokens,
                                       .root_tokens_reused = report.work.root_tokens_reused, .kv_blocks_evicted = report.kv_blocks_evicted});
+      const auto times = LatencyHistogram::from_buckets(report.inter_token_buckets);
+      record.latencies.push_back({.rank = static_cast<int>(report.rank), .inter_token_count = times.count(), .inter_token_p50_s = times.quantile(0.5),
+                                  .inter_token_p99_s = times.quantile(0.99), .inter_token_max_s = times.quantile(1.0)});
     }
     record.memory.push_back({static_cast<int>(report.rank), report.peak_rss_bytes});
     for (const policy::HostedExpert& hosted : setup.placement->hosted(RankId(report.rank))) {

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/latency_histogram.hpp"
 #include "base/timing.hpp"
 #include "io/results_master.hpp"
 #include "policy/replica_router.hpp"
@@ -32,6 +33,7 @@ struct RankReport {
   AttentionCounters attention;                    ///< zeros without the role
   WorkloadCounters work;
   std::int64_t kv_blocks_evicted = 0;
+  std::vector<std::int64_t> inter_token_buckets;  ///< of a LatencyHistogram; empty without generations
   ExpertCounters experts;
   std::vector<std::vector<std::int64_t>> load;    ///< rows computed per [layer][place]
   policy::ActivationCounters activation;          ///< empty without attention
@@ -47,6 +49,9 @@ ActivationSummary summarise_activation(const std::vector<RankReport>& reports, s
 
 /// Of all attention ranks together.
 policy::ActivationCounters all_activation(const std::vector<RankReport>& reports);
+
+/// Times between consecutive tokens of a generation, of all attention ranks together.
+LatencyHistogram all_inter_token_times(const std::vector<RankReport>& reports);
 
 /// Timing, memory, expert load and placement of all ranks.
 void fill_rank_tables(io::RunRecord& record, const std::vector<RankReport>& reports, const JobSetup& setup);

@@ -71,6 +71,7 @@ RankReport make_report(const comm::Session& session, const RankEngine& engine, R
     report.attention = engine.attention()->counters();
     report.work = engine.workload()->counters();
     report.kv_blocks_evicted = engine.kv()->num_evicted();
+    report.inter_token_buckets = engine.scorer()->inter_token_times().buckets();
     report.activation = engine.router()->counters();
     if (engine.capacity() != nullptr) report.capacity = engine.capacity()->counters();
     if (engine.recorder() != nullptr) report.trace = engine.recorder()->trace();
@@ -142,6 +143,10 @@ JobOutcome conclude(const std::vector<RankReport>& reports, const io::MasterSumm
   for (const RankReport& report : reports) {
     for (const policy::CapacityCounters& layer : report.capacity) outcome.capacity.add(layer);
   }
+  const LatencyHistogram inter_token = all_inter_token_times(reports);
+  outcome.inter_token_count = inter_token.count();
+  outcome.inter_token_p50_s = inter_token.quantile(0.5);
+  outcome.inter_token_p99_s = inter_token.quantile(0.99);
   outcome.activation = summarise_activation(reports, static_cast<std::size_t>(num_experts_ranks));
   if (computed > 0) outcome.imbalance = static_cast<double>(busiest * num_experts_ranks) / static_cast<double>(computed);
   return outcome;
@@ -160,6 +165,7 @@ io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, co
   record.texts.insert(record.texts.end(),
                       {{"library_versions", library_versions},
                        {"model_path", resolved.job.model.path},
+                       {"router_skew", describe_router(setup.config)},
                        {"model_hash", to_hex(setup.checkpoint->fingerprint())},
                        {"tokenizer_hash", to_hex(setup.tokenizer_hash)},
                        {"chat_template_hash", to_hex(setup.chat_template_hash)},

@@ -55,6 +55,8 @@ struct JobOutcome {
   double load_s = 0;                            ///< longest time of a rank to read and pack its weights
   std::int64_t load_bytes = 0;                  ///< read of tensors, all ranks together
   double loop_s = 0;                            ///< longest event loop of a rank
+  std::int64_t inter_token_count = 0;           ///< tokens that follow another one of their generation
+  double inter_token_p50_s = 0, inter_token_p99_s = 0;  ///< time since that one, within 0.5 %; 0 without
   Digest128 digest;
   bool conserved = false;   ///< (row, expert) pairs sent = computed = returned, requests taken = emitted
   ActivationSummary activation;

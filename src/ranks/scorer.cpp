@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/check.hpp"
+#include "base/clock.hpp"
 #include "base/hash.hpp"
 #include "base/random.hpp"
 
@@ -105,6 +106,9 @@ Scorer::Continues Scorer::generate(ActiveRequest& request, const BranchPlan& bra
   row.topk_ids.resize(row.topk_ids.size() + static_cast<std::size_t>(row.topk_width), -1);
   row.topk_logprobs.resize(row.topk_ids.size());
   record(row, row.token_ids.size() - 1, token, reader_.log_prob(token), reader_.argmax());
+  const double now = now_s();
+  if (generation.num_new > 0) inter_token_times_.add(now - generation.newest_token_s);
+  generation.newest_token_s = now;
   ++generation.num_new;
 
   if (std::find(eos_tokens_.begin(), eos_tokens_.end(), token) != eos_tokens_.end()) {

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "base/latency_histogram.hpp"
 #include "model/logits_reader.hpp"
 #include "model/tokenizer.hpp"
 #include "ranks/sequence.hpp"
@@ -32,6 +33,8 @@ class Scorer {
   void on_logits(Sequence& sequence, std::int32_t fed_idx, std::span<const float> logits);
   /// All sequences of the request are done: sums and texts.
   [[nodiscard]] std::vector<Row> finish(ActiveRequest& request) const;
+  /// Times between consecutive tokens of a generation.
+  [[nodiscard]] const LatencyHistogram& inter_token_times() const { return inter_token_times_; }
 
  private:
   static std::span<const Target> targets_after(const Sequence& sequence, std::int32_t fed_idx);
@@ -50,6 +53,7 @@ class Scorer {
   std::vector<TokenId> eos_tokens_;
   std::uint64_t job_seed_;
   model::LogitsReader reader_;
+  LatencyHistogram inter_token_times_;
 };
 
 }  // namespace moebius::ranks

@@ -24,6 +24,7 @@ struct Generation {
   std::string text;               ///< that is certain, special tokens left out
   model::StreamDecoder decoder;   ///< holds bytes that are no text yet
   std::int32_t num_new = 0;
+  double newest_token_s = 0;      ///< when its newest token was drawn
   bool done = false;
 };
 

@@ -74,6 +74,12 @@ TEST_F(ResultsReaderTest, GivesBackWhatIsKnownOfTheRun) {
   EXPECT_EQ(reader.prefix_caches()[0].root_tokens, 5'000'000'000);
   EXPECT_EQ(reader.prefix_caches()[0].root_tokens_reused, 4'000'000'000);
   EXPECT_EQ(reader.prefix_caches()[0].kv_blocks_evicted, 17);
+  ASSERT_EQ(reader.latencies().size(), 1U);
+  EXPECT_EQ(reader.latencies()[0].rank, 1);
+  EXPECT_EQ(reader.latencies()[0].inter_token_count, 6'000'000'000);
+  EXPECT_EQ(reader.latencies()[0].inter_token_p50_s, 0.25);
+  EXPECT_EQ(reader.latencies()[0].inter_token_p99_s, 0.5);
+  EXPECT_EQ(reader.latencies()[0].inter_token_max_s, 2.0);
   ASSERT_EQ(reader.memory().size(), 2U);
   EXPECT_EQ(reader.memory()[0].peak_rss_bytes, record.memory[0].peak_rss_bytes);
   EXPECT_EQ(reader.expert_load().num_experts, 3);

@@ -166,6 +166,7 @@ inline RunRecord sample_record(std::int64_t num_rows_expected) {
                     .phase = Phase::dispatch_wait,
                     .total = {.seconds = 0.25, .calls = 1, .rows = 0, .bytes = std::int64_t{1} << 40}}};
   record.prefix_caches = {{.rank = 1, .root_tokens = 5'000'000'000, .root_tokens_reused = 4'000'000'000, .kv_blocks_evicted = 17}};
+  record.latencies = {{.rank = 1, .inter_token_count = 6'000'000'000, .inter_token_p50_s = 0.25, .inter_token_p99_s = 0.5, .inter_token_max_s = 2.0}};
   record.memory = {{.rank = 0, .peak_rss_bytes = 123456789}, {.rank = 1, .peak_rss_bytes = 5}};
   record.load = {.num_layers = 2, .num_experts = 3, .rows = {1, 2, 3, 4, 5, 6}};
   record.trace = {.step_tokens = 64, .num_steps = 2, .num_layers = 1, .num_experts = 3, .rows = {7, 8, 9, 1, 0, 2}};

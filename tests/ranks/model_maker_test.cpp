@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <random>
 #include <set>
 
 #include "base/bf16.hpp"
@@ -112,6 +113,51 @@ TEST_F(ModelMakerTest, weights_are_normal_and_as_wide_as_their_inputs_ask) {
     }
     EXPECT_GT(longest / shortest, 1.5);
   }
+}
+
+TEST_F(ModelMakerTest, a_router_skew_orders_experts_by_zipfs_law_along_a_direction_that_all_tokens_share) {
+  for (const bool tied : {false, true}) {
+    auto options = small();
+    options.shape.dtype = DType::f32;
+    options.shape.tie_word_embeddings = tied;
+    options.shape.router_skew = 1.5;
+    const auto folder = make("skewed", options);
+    EXPECT_EQ(io::read_model_config(folder).router_skew, 1.5);
+    const auto checkpoint = io::Checkpoint::open(folder);
+    const auto embedding = values(*checkpoint.find("model.embed_tokens.weight"));
+    const double deviation = tied ? 0.125 : 1.0;
+    for (std::size_t row = 0; row < 400; ++row) EXPECT_NEAR(double{embedding[row * 64]}, 4 * deviation, 1e-6) << row;  // half of the root of 64
+    std::vector<std::vector<std::size_t>> orders;
+    for (const char* name : {"model.layers.0.mlp.gate.weight", "model.layers.1.mlp.gate.weight"}) {
+      const auto router = values(*checkpoint.find(name));
+      std::vector<std::size_t> order(8);
+      for (std::size_t e = 0; e < 8; ++e) order[e] = e;
+      std::ranges::sort(order, std::greater{}, [&](std::size_t e) { return router[e * 64]; });
+      // First choices of many tokens, whose logits are normal beside what the direction adds to them.
+      std::vector<double> share(8), zipf(8);
+      double sum = 0;
+      std::mt19937_64 random(3);
+      std::normal_distribution<double> normal;
+      constexpr int num_tokens = 40'000;
+      for (int token = 0; token < num_tokens; ++token) {
+        std::vector<double> logits(8);
+        for (std::size_t e = 0; e < 8; ++e) logits[e] = normal(random) + 4.0 * double{router[e * 64]};
+        share[static_cast<std::size_t>(std::ranges::max_element(logits) - logits.begin())] += 1.0 / num_tokens;
+      }
+      for (std::size_t rank = 0; rank < 8; ++rank) sum += zipf[rank] = std::pow(1.0 + static_cast<double>(rank), -1.5);
+      for (std::size_t rank = 0; rank < 8; ++rank) EXPECT_NEAR(share[order[rank]], zipf[rank] / sum, 0.01) << name << " rank " << rank;
+      orders.push_back(order);
+    }
+    // Nothing but the router reads it.
+    for (const char* name : {"model.layers.0.self_attn.q_proj.weight", "model.layers.1.mlp.experts.3.up_proj.weight"}) {
+      const auto weights = values(*checkpoint.find(name));
+      for (std::size_t i = 0; i < weights.size(); i += 64) EXPECT_EQ(weights[i], 0.0F) << name;
+      EXPECT_NE(weights[1], 0.0F) << name;
+    }
+    EXPECT_NE(orders[0], orders[1]);  // a hot expert is not hot in all layers
+  }
+  auto options = small();
+  EXPECT_EQ(io::read_model_config(make("plain", options)).router_skew, std::nullopt);
 }
 
 TEST_F(ModelMakerTest, what_was_made_is_read_as_asked) {

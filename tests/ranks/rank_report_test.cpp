@@ -10,7 +10,7 @@ namespace {
 
 RankReport example() {
   RankReport report{.rank = 3, .role = "expert", .node = "n7", .loop_s = 1.5, .peak_rss_bytes = 1 << 20,
-                    .memory = {{"kv_cache", 12}, {"", 0}}, .experts = {.rows_received = 5, .calls = 2}, .load = {{1, 2}, {}, {3}},
+                    .memory = {{"kv_cache", 12}, {"", 0}}, .inter_token_buckets = {0, 4, 1}, .experts = {.rows_received = 5, .calls = 2}, .load = {{1, 2}, {}, {3}},
                     .trace = {64, 1, 1, 2, {3, 4}}};
   report.phases[4] = {.seconds = 0.25, .calls = 9, .rows = 8, .bytes = 7};
   report.activation = policy::ActivationCounters(2, 3);
@@ -28,6 +28,7 @@ TEST(RankReport, SurvivesTheTrip) {
   EXPECT_EQ(report.load, example().load);
   EXPECT_EQ(report.trace, example().trace);
   EXPECT_EQ(report.activation, example().activation);
+  EXPECT_EQ(report.inter_token_buckets, example().inter_token_buckets);
   EXPECT_EQ(report.phases[4].rows, 8);
   EXPECT_EQ(report.experts.calls, 2);
   EXPECT_EQ(to_bytes(report), to_bytes(example()));
@@ -50,6 +51,21 @@ TEST(RankReport, ActivationIsTheMeanOverMicroBatchesAndRanks) {
   EXPECT_EQ(summary.rows_mean, 3.0);
   EXPECT_EQ(summary.even_share, 0.25);
   EXPECT_EQ(summarise_activation({expert}, 2).activated_max, 0.0);
+}
+
+TEST(RankReport, TimesBetweenTokensAreThoseOfAllRanks) {
+  LatencyHistogram a, b;
+  a.add(0.001);
+  b.add(0.1);
+  b.add(0.2);
+  RankReport first, expert, second;
+  first.inter_token_buckets = a.buckets();
+  second.inter_token_buckets = b.buckets();
+  const LatencyHistogram all = all_inter_token_times({first, expert, second});
+  EXPECT_EQ(all.count(), 3);
+  EXPECT_NEAR(all.quantile(0.3), 0.001, 0.00001);
+  EXPECT_NEAR(all.quantile(0.5), 0.1, 0.001);
+  EXPECT_NEAR(all.quantile(1.0), 0.2, 0.002);
 }
 
 TEST(RankReport, EveryTruncationIsNoticed) {

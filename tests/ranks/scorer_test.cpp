@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/clock.hpp"
 #include "io/model_files.hpp"
 
 namespace moebius::ranks {
@@ -113,6 +114,21 @@ TEST_F(GenerationTest, LengthEndsAndSumsAreInOrder) {
   double sum = 0;
   for (const float logprob : row.token_logprobs) sum += static_cast<double>(logprob);
   EXPECT_EQ(row.sum_logprob, sum);
+}
+
+double fake_s = 0;
+
+TEST_F(GenerationTest, TimesBetweenTokensAreCountedFromTheSecondTokenOn) {
+  start({}, 4);
+  // Tokens are drawn 1, 2, 4, 8 s after each other: the clock is asked once for each.
+  set_clock_source([] { return fake_s += fake_s > 0 ? fake_s : 1.0; });
+  EXPECT_EQ(generate({100, 101, 102, 103}), 4);
+  set_clock_source(nullptr);
+  const LatencyHistogram& times = scorer.inter_token_times();
+  EXPECT_EQ(times.count(), 3);
+  EXPECT_NEAR(times.quantile(0.0), 1.0, 0.006);
+  EXPECT_NEAR(times.quantile(0.5), 2.0, 0.011);
+  EXPECT_NEAR(times.quantile(1.0), 4.0, 0.021);
 }
 
 class CharacterGenerationTest : public GenerationTest {
