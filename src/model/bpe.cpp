@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <bit>
 #include <functional>
+#include <limits>
 #include <queue>
 
+#include "base/check.hpp"
 #include "base/failure.hpp"
 #include "model/byte_level.hpp"
 
@@ -23,17 +25,11 @@ std::uint64_t key_of(TokenId left, TokenId right) {
 /// A symbol of a long piece, in a doubly linked list over an array.
 struct Symbol {
   TokenId token = -1;  ///< -1: merged into its left neighbour
-  std::int64_t previous = -1, next = -1;
+  std::int32_t previous = -1, next = -1;
 };
 
-/// A merge that was possible when it was put into the heap.
-struct Candidate {
-  Merge merge;
-  std::int64_t left = 0;  ///< the symbol
-  bool operator<(const Candidate& other) const {  // std::priority_queue gives the largest first
-    return merge.rank != other.merge.rank ? merge.rank > other.merge.rank : left > other.left;
-  }
-};
+/// A merge that was possible when it was noted, as one number: of the lowest rank first, then of the leftmost symbol.
+std::uint64_t candidate(std::uint32_t rank, std::int32_t left) { return std::uint64_t{rank} << 32 | static_cast<std::uint32_t>(left); }
 
 TokenId id_or_none(const TokenOfPiece& ids, std::string_view piece) {
   const auto found = ids.find(piece);
@@ -258,36 +254,39 @@ std::size_t Bpe::merge_by_scan(std::span<TokenId> symbols) const {
 }
 
 std::size_t Bpe::merge_by_heap(std::span<TokenId> tokens) const {
-  const auto num_symbols = static_cast<std::int64_t>(tokens.size());
+  MOEBIUS_EXPECT(tokens.size() <= std::numeric_limits<std::int32_t>::max());
+  const auto num_symbols = static_cast<std::int32_t>(tokens.size());
   std::vector<Symbol> symbols(tokens.size());
-  for (std::int64_t i = 0; i < num_symbols; ++i) symbols[i] = {tokens[i], i - 1, i + 1 < num_symbols ? i + 1 : -1};
+  for (std::int32_t i = 0; i < num_symbols; ++i) symbols[i] = {tokens[i], i - 1, i + 1 < num_symbols ? i + 1 : -1};
 
-  std::vector<Candidate> candidates;
+  std::vector<std::uint64_t> candidates;
   candidates.reserve(tokens.size());
-  for (std::int64_t i = 0; i + 1 < num_symbols; ++i) {
+  for (std::int32_t i = 0; i + 1 < num_symbols; ++i) {
     const Merge merge = merges_.find(tokens[i], tokens[i + 1]);
-    if (merge.rank != Merge::no_rank) candidates.push_back({merge, i});
+    if (merge.rank != Merge::no_rank) candidates.push_back(candidate(merge.rank, i));
   }
-  std::priority_queue<Candidate> heap(std::less<Candidate>(), std::move(candidates));
-  const auto consider = [&](std::int64_t left) {
+  std::priority_queue<std::uint64_t, std::vector<std::uint64_t>, std::greater<>> heap(std::greater<>(), std::move(candidates));
+  const auto consider = [&](std::int32_t left) {
     if (left < 0 || symbols[left].next < 0) return;
     const Merge merge = merges_.find(symbols[left].token, symbols[symbols[left].next].token);
-    if (merge.rank != Merge::no_rank) heap.push({merge, left});
+    if (merge.rank != Merge::no_rank) heap.push(candidate(merge.rank, left));
   };
   while (!heap.empty()) {
-    const Candidate top = heap.top();
+    const std::uint64_t top = heap.top();
     heap.pop();
-    Symbol& left = symbols[top.left];
+    const auto at = static_cast<std::int32_t>(top & 0xffffffff);
+    Symbol& left = symbols[at];
     if (left.token < 0 || left.next < 0) continue;
     Symbol& right = symbols[left.next];
-    // Neighbours may have changed since: what they merge into now tells whether the entry is still meant.
-    if (merges_.find(left.token, right.token).token != top.merge.token) continue;
-    left.token = top.merge.token;
+    // Neighbours may have changed since: what they merge into now tells whether the candidate is still meant.
+    const Merge merge = merges_.find(left.token, right.token);
+    if (merge.rank != top >> 32) continue;
+    left.token = merge.token;
     left.next = right.next;
     right.token = -1;
-    if (left.next >= 0) symbols[left.next].previous = top.left;
+    if (left.next >= 0) symbols[left.next].previous = at;
     consider(left.previous);
-    consider(top.left);
+    consider(at);
   }
   std::size_t num_left = 0;
   for (const Symbol& symbol : symbols) {
