@@ -97,6 +97,7 @@ struct Job {
     double walltime_s = 0.0;         ///< from the start of the run; 0: as Slurm says, or none
     double grace_s = 20.0;           ///< from the first signal until what is not finished is dropped
     double watchdog_s = 300.0;       ///< a rank without progress for so long ends the job with 71
+    double setup_limit_s = 3600.0;   ///< most time between two meetings of all ranks before and after the work; 0: no limit
   } run;
 };
 

@@ -103,6 +103,28 @@ void Session::find_nodes() {
   }
 }
 
+void Session::barrier() {
+  world_->barrier();
+  deadline_.met();
+}
+
+void Session::broadcast(std::vector<std::byte>& bytes) {
+  world_->broadcast(bytes);
+  deadline_.met();
+}
+
+std::vector<std::vector<std::byte>> Session::gather_to_root(std::span<const std::byte> bytes) {
+  auto gathered = world_->gather_to_root(bytes);
+  deadline_.met();
+  return gathered;
+}
+
+int Session::agree_max(int value) {
+  const int largest = world_->agree_max(value);
+  deadline_.met();
+  return largest;
+}
+
 void RoleCommunicators::free() {
   if (attention != nullptr) attention->free();
   if (expert != nullptr) expert->free();

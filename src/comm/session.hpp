@@ -14,6 +14,7 @@
 #include "base/failure.hpp"
 #include "base/roles.hpp"
 #include "comm/communicator.hpp"
+#include "comm/meeting_deadline.hpp"
 
 namespace moebius::comm {
 
@@ -49,13 +50,13 @@ class Session {
   /// One line, for example "Open MPI v4.1.4, ...".
   [[nodiscard]] const std::string& library_version() const { return library_version_; }
 
-  // Collectives over all ranks, for set-up and wind-up only.
-  void barrier() { world_->barrier(); }
-  void broadcast(std::vector<std::byte>& bytes) { world_->broadcast(bytes); }
-  std::vector<std::vector<std::byte>> gather_to_root(std::span<const std::byte> bytes) {
-    return world_->gather_to_root(bytes);
-  }
-  int agree_max(int value) { return world_->agree_max(value); }
+  // Collectives over all ranks, for set-up and wind-up only. Each is a meeting for the deadline.
+  void barrier();
+  void broadcast(std::vector<std::byte>& bytes);
+  std::vector<std::vector<std::byte>> gather_to_root(std::span<const std::byte> bytes);
+  int agree_max(int value);
+  /// Between two of them at most so much time passes, from now on; 0: no limit, as where ranks do not meet.
+  void limit_waiting(double limit_s) { deadline_.start(limit_s, rank()); }
   /// The communicators of the roles, ranks in world order.
   RoleCommunicators split(Roles roles);
 
@@ -68,6 +69,7 @@ class Session {
   void find_nodes();
 
   Ownership ownership_ = Ownership::session;
+  MeetingDeadline deadline_;
   std::unique_ptr<Communicator> world_, memory_node_;
   std::vector<int> node_idx_of_;  // [num_ranks]
   int num_nodes_ = 0;

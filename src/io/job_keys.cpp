@@ -242,6 +242,10 @@ void add_run(std::vector<JobKey>& keys) {
                   number(
                       0.001, 1e7, [](auto& j) -> auto& { return j.run.watchdog_s; }),
                   "a rank without progress for so long ends the job with exit code 71"});
+  keys.push_back({"run.setup_limit_s", Effect::execution,
+                  number(
+                      0.0, 1e7, [](auto& j) -> auto& { return j.run.setup_limit_s; }),
+                  "a rank that waits so long for the others while weights are loaded or results closed ends the job with 71; 0: no limit"});
 }
 
 std::vector<JobKey> make_table() {

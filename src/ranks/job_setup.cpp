@@ -113,6 +113,7 @@ Roles roles_of(const policy::RankLayout& layout, RankId rank) {
 JobSetup set_up_job(comm::Session& session, const ResolvedJob& resolved, const RunOptions& options) {
   JobSetup setup;
   const Job& job = resolved.job;
+  session.limit_waiting(job.run.setup_limit_s);
   const std::filesystem::path model_dir = job.model.path;
   // Rank 0 looks at everything first: what is wrong for all is said once.
   together(session, [&] {

@@ -33,8 +33,10 @@
 namespace moebius::ranks {
 namespace {
 
-/// Attention ranks write to expert ranks and back; what a colocated rank sends to itself takes no ring (outbox.hpp).
-comm::WritesTo who_writes(const policy::RankLayout& layout, int num_ranks) {
+/// Attention ranks write to expert ranks and back; what a colocated rank sends to itself takes no ring (outbox.hpp), and
+/// in lock-step all is collective.
+comm::WritesTo who_writes(const policy::RankLayout& layout, int num_ranks, Execution execution) {
+  if (execution == Execution::lockstep) return [](RankId, RankId) { return false; };
   std::vector<std::uint8_t> attention(static_cast<std::size_t>(num_ranks)), expert(attention);
   for (const RankId rank : layout.attention_ranks) attention[rank.idx()] = 1;
   for (const RankId rank : layout.expert_ranks) expert[rank.idx()] = 1;
@@ -250,6 +252,7 @@ std::vector<Roles> roles_of_all(const policy::RankLayout& layout, int num_ranks)
 /// was stopped before its end.
 JobOutcome wind_up(comm::Session& session, const JobSetup& setup, const ResolvedJob& resolved, const RunOptions& options,
                    const RankReport& mine) {
+  session.limit_waiting(resolved.job.run.setup_limit_s);
   const auto gathered = session.gather_to_root(to_bytes(mine));
   JobOutcome outcome;
   together(session, [&] {
@@ -329,8 +332,7 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   const comm::RingOptions ring = ring_options(row_config, job.model.compute,
                                               std::max(setup.layout.attention_ranks.size(), setup.layout.expert_ranks.size()),
                                               one_node ? Rows::in_place : Rows::travel);
-  comm::Window window(session, ring, lockstep ? comm::WritesTo([](RankId, RankId) { return false; })
-                                              : who_writes(setup.layout, session.num_ranks()));
+  comm::Window window(session, ring, who_writes(setup.layout, session.num_ranks(), job.schedule.execution));
   comm::RingTransport transport(window);
   comm::ControlBoard board(session, window);
   StopControl stop(board, limits);
@@ -370,6 +372,7 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
 
   clock.mark(Phase::idle);
   const double loop_start_s = now_s();
+  session.limit_waiting(0);  // from here on the watchdog looks
   engine->run();
   if (writer != nullptr) writer->finish();
   clock.mark(Phase::io);

@@ -80,14 +80,6 @@ micro_batch_tokens = 16
 expert_rows = 13
 kv_tokens = 5_000_000_000
 prefix_cache = false
-[run]
-seed = 9223372036854775806
-rows_per_block = 14
-strict = true
-progress = "json"
-walltime_s = 3600
-grace_s = 7.5
-watchdog_s = 1.5
 )");
   const auto& j = job.job;
   EXPECT_EQ(j.model.path, "models/x \"y\"");
@@ -109,6 +101,31 @@ watchdog_s = 1.5
   EXPECT_EQ(j.limits.expert_rows, 13);
   EXPECT_EQ(j.limits.kv_tokens, 5'000'000'000);
   EXPECT_FALSE(j.limits.prefix_cache);
+  for (const auto& entry : job.entries) {
+    const bool elsewhere = entry.key.starts_with("run.") || entry.key.starts_with("placement.") || entry.key.starts_with("replicas.") || entry.key.starts_with("capacity.");
+    EXPECT_EQ(entry.origin == "default", elsewhere) << entry.key << " is in the wrong test, or in none";
+  }
+}
+
+TEST_F(JobFileTest, every_key_of_the_run_reaches_its_member) {
+  const auto job = read(R"(
+[model]
+path = "m"
+[input]
+path = "in"
+[output]
+path = "out"
+[run]
+seed = 9223372036854775806
+rows_per_block = 14
+strict = true
+progress = "json"
+walltime_s = 3600
+grace_s = 7.5
+watchdog_s = 1.5
+setup_limit_s = 2.5
+)");
+  const auto& j = job.job;
   EXPECT_EQ(j.run.seed, 9223372036854775806ULL);
   EXPECT_EQ(j.run.rows_per_block, 14);
   EXPECT_TRUE(j.run.strict);
@@ -116,9 +133,9 @@ watchdog_s = 1.5
   EXPECT_EQ(j.run.walltime_s, 3600.0);
   EXPECT_EQ(j.run.grace_s, 7.5);
   EXPECT_EQ(j.run.watchdog_s, 1.5);
+  EXPECT_EQ(j.run.setup_limit_s, 2.5);
   for (const auto& entry : job.entries) {
-    const bool elsewhere = entry.key.starts_with("placement.") || entry.key.starts_with("replicas.") || entry.key.starts_with("capacity.");
-    EXPECT_EQ(entry.origin == "default", elsewhere) << entry.key << " is in the wrong test, or in none";
+    EXPECT_FALSE(entry.key.starts_with("run.") && entry.origin == "default") << entry.key << " is in no test";
   }
 }
 

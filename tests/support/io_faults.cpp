@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A shared library for LD_PRELOAD that makes the disk fail, or the process die, at a chosen operation. It stands
-// between the program and the system calls that change files, so that what is tested is the program as it is,
+// A shared library for LD_PRELOAD that makes the disk fail, the process die, or memory run out, at a chosen operation. It
+// stands between the program and the system calls that change files, so that what is tested is the program as it is,
 // including what HDF5 writes.
 //
 //   MOEBIUS_FAULT_DIR   the folder whose files count (an absolute path); nothing else is touched
@@ -12,9 +12,11 @@
 // (half of a write, then SIGKILL), `job` (SIGKILL to all ranks of this machine), `launcher` (SIGKILL to the parent), `stop`
 // (SIGSTOP), `eio` (fails once), `full` (this and all later ones that need room fail with ENOSPC), `short` (half of a write),
 // `slow` (two seconds), `nolocks` (from the first operation on this file system has no fcntl locks).
+// Memory: `nomem` (no allocation of N MiB and more from the heap) and `nomap` (no private mapping of that size).
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -109,6 +111,13 @@ Outcome before(Kind kind, const char* name) {
   return now && kind == Kind::write && (acts("torn") || acts("short")) ? Outcome::half : Outcome::go_on;
 }
 
+bool refused(const char* action, std::size_t bytes) {
+  if (!acts(action) || bytes < static_cast<std::size_t>(faults.at) << 20) return false;
+  log_line("fault", action, "memory");
+  errno = ENOMEM;
+  return true;
+}
+
 template <class Write>
 ssize_t faulty_write(int fd, std::size_t bytes, Write write) {
   if (!is_ours(fd)) return write(bytes);
@@ -160,6 +169,30 @@ static int control_file(int fd, int command, void* argument) {
 }
 
 extern "C" {
+
+void* __libc_malloc(size_t bytes);
+void* __libc_calloc(size_t count, size_t bytes);
+void* __libc_realloc(void* memory, size_t bytes);
+void* __libc_memalign(size_t alignment, size_t bytes);
+
+void* malloc(size_t bytes) { return refused("nomem", bytes) ? nullptr : __libc_malloc(bytes); }
+
+void* calloc(size_t count, size_t bytes) { return refused("nomem", count * bytes) ? nullptr : __libc_calloc(count, bytes); }
+
+void* realloc(void* memory, size_t bytes) { return refused("nomem", bytes) ? nullptr : __libc_realloc(memory, bytes); }
+
+void* aligned_alloc(size_t alignment, size_t bytes) { return refused("nomem", bytes) ? nullptr : __libc_memalign(alignment, bytes); }
+
+int posix_memalign(void** memory, size_t alignment, size_t bytes) {
+  if (refused("nomem", bytes)) return ENOMEM;
+  *memory = __libc_memalign(alignment, bytes);
+  return *memory == nullptr ? ENOMEM : 0;
+}
+
+void* mmap(void* at, size_t bytes, int protection, int flags, int fd, off_t offset) noexcept {
+  if ((flags & MAP_PRIVATE) != 0 && (flags & MAP_ANONYMOUS) != 0 && refused("nomap", bytes)) return MAP_FAILED;
+  return reinterpret_cast<void*>(syscall(SYS_mmap, at, bytes, protection, flags, fd, offset));
+}
 
 int open(const char* path, int flags, ...) {
   va_list arguments;

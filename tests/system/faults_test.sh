@@ -27,7 +27,7 @@ run() {
 says() { grep -qE "$1" "$work/stderr" || fail "not said: /$1/ in: $(cat "$work/stderr")"; }
 
 # A full disk, at the start, in a block, in the journal, in results.h5: 72, and with room again the job goes on.
-for operation in 2 16 24 70; do
+for operation in 2 16 24 145; do
   rm -rf "$work/out"
   run 72 1 MOEBIUS_FAULT="full@$operation" --
   says "^moebius: .*$work/out.*No space left on device.*make room"
@@ -59,6 +59,20 @@ says "another job writes there: host $(hostname), pid $$, since today"
 sed -i 's/"start_ticks":/&1/' "$work/out/lock"
 rm "$work/out/journal"
 run 0 1 MOEBIUS_FAULT=nolocks@1 --
+
+# A rank that hangs while the job is set up, or while results are closed: 71, and the others say that they waited.
+for operation in 1 145; do
+  rm -rf "$work/out"
+  run 71 2 MOEBIUS_FAULT="stop@$operation" MOEBIUS_FAULT_RANK=0 -- --set run.setup_limit_s=2
+  says '^moebius: rank 1 waited 2 s for the other ranks while the job was set up or wound up .*run.setup_limit_s$'
+done
+# Memory that runs out while weights are loaded, on one rank: one message, 72.
+rm -rf "$work/out"
+run 72 2 MOEBIUS_FAULT=nomap@4 MOEBIUS_FAULT_RANK=1 --
+says '^moebius: [0-9]+ bytes for weights cannot be allocated \(Cannot allocate memory\) use more ranks, or a smaller model$'
+run 72 2 MOEBIUS_FAULT=nomem@2 MOEBIUS_FAULT_RANK=0 --
+says '^moebius: out of memory while setting up \(an allocation was refused\) use more ranks or lower \[limits\]$'
+[ ! -e "$work/out" ] || fail "a job that could not start left results behind"
 
 # start_job ARGS: the long job on 3 ranks (2 attention, 1 expert), under way when this returns; sets launcher and ranks.
 start_job() {
