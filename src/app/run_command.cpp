@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "app/commands.hpp"
 #include "app/mpi_program.hpp"
 #include "app/summary.hpp"
+#include "base/shard.hpp"
 #include "io/job_file.hpp"
 #include "ranks/agreement.hpp"
 #include "ranks/run_job.hpp"
@@ -25,7 +27,7 @@ struct RunArguments {
   std::vector<std::string> overrides;
   bool force_new = false;
   bool strict = false;
-  std::string walltime;
+  std::string walltime, shard;
 };
 
 /// Tokens a second; 0 where nothing was computed.
@@ -88,6 +90,21 @@ void report(const ResolvedJob& resolved, const ranks::JobOutcome& outcome) {
   print_json(resolved.job, outcome);
 }
 
+/// A shard has a folder of its own in the output.path of the job.
+std::optional<Shard> agree_on_shard(comm::Session& session, const RunArguments& arguments, std::vector<std::string>& overrides) {
+  if (arguments.shard.empty()) return {};
+  const auto shard = parse_shard(arguments.shard);
+  ranks::together(session, [&] {
+    if (!shard) {
+      throw Failure{ExitCode::bad_usage, fmt::format("--shard {} cannot be used (it is no shard) write 0/16 for the first of sixteen, 15/16 for the last",
+                                                     arguments.shard)};
+    }
+  });
+  const std::string output = read_job_together(session, arguments.job_file, overrides).job.output.path;
+  overrides.push_back(fmt::format("output.path={}/{}", output, shard_folder_name(*shard)));
+  return shard;
+}
+
 ExitCode run(comm::Session& session, const RunArguments& arguments) {
   std::vector<std::string> overrides = arguments.overrides;
   if (!arguments.walltime.empty()) {
@@ -100,12 +117,14 @@ ExitCode run(comm::Session& session, const RunArguments& arguments) {
     });
     overrides.push_back(fmt::format("run.walltime_s={}", *seconds));
   }
+  const std::optional<Shard> shard = agree_on_shard(session, arguments, overrides);
   const ResolvedJob resolved = read_job_together(session, arguments.job_file, overrides);
   const ranks::RunOptions options{
       .on_existing = arguments.force_new ? io::OnExisting::replace : io::OnExisting::resume,
       .build_facts = build_facts(session),
       .shuffle_seed = std::nullopt,
-      .max_requests = 0};
+      .max_requests = 0,
+      .shard = shard};
   const ranks::JobOutcome outcome = ranks::run_job(session, resolved, options);
   const bool strict_failure = outcome.rows_failed > 0 && (arguments.strict || resolved.job.run.strict);
   if (session.rank() == RankId(0)) {
@@ -130,11 +149,13 @@ void add_run_command(CLI::App& app, int& exit_code) {
       ->allow_extra_args(false);
   command->add_flag("--force-new", arguments->force_new, "Delete results that are already in output.path instead of going on with them");
   command->add_option("--walltime", arguments->walltime, "Stop with exit code 75 well before so much time has passed: seconds, MM:SS, HH:MM:SS");
+  command->add_option("--shard", arguments->shard, "Run part I of N of the requests (I/N, I from 0) into output.path/shard-I-of-N; moebius merge joins them");
   command->add_flag("--strict", arguments->strict, "Exit code 3 when a row failed");
   command->footer("Examples:\n"
                   "  mpirun -n 4 moebius run inputs/score.toml\n"
                   "  srun moebius run job.toml --set model.compute=bf16 --set layout.attention_ranks=8\n"
                   "  moebius run inputs/generate.toml --force-new\n"
+                  "  moebius run job.toml --shard 0/4\n"
                   "A job that was stopped goes on when it is run again, with any number of ranks.");
   command->callback([arguments, &exit_code] {
     exit_code = run_mpi_program([&](comm::Session& session) { return run(session, *arguments); });

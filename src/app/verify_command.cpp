@@ -14,6 +14,7 @@
 #include "app/mpi_program.hpp"
 #include "base/check.hpp"
 #include "base/random.hpp"
+#include "base/shard.hpp"
 #include "io/job_file.hpp"
 #include "io/output_directory.hpp"
 #include "io/results_reader.hpp"
@@ -48,8 +49,13 @@ ExitCode verify_stored(const std::string& directory) {
 }
 
 /// The job of the results, to be run in another way: other order, scheduler, budgets, layout.
-ResolvedJob other_way(comm::Session& session, const VerifyArguments& arguments, const std::string& scratch) {
+struct OtherWay {
   ResolvedJob resolved;
+  std::optional<Shard> shard;  ///< of the results, where they are those of one
+};
+
+OtherWay other_way(comm::Session& session, const VerifyArguments& arguments, const std::string& scratch) {
+  OtherWay other;
   ranks::together(session, [&] {
     const io::ResultsReader reader(arguments.directory);
     const auto toml = reader.attribute("job_toml");
@@ -66,9 +72,10 @@ ResolvedJob other_way(comm::Session& session, const VerifyArguments& arguments, 
         fmt::format("limits.max_tokens_in_flight={}", budget), fmt::format("limits.segment_tokens={}", 1 + draw % 16),
         fmt::format("layout.mode={}", draw % 3 == 0 ? "colocated" : "split"), "layout.attention_ranks=0", "layout.expert_ranks=0",
         "run.progress=off"};
-    resolved = io::read_job_text(*toml, arguments.directory + "/results.h5", overrides);
+    other.resolved = io::read_job_text(*toml, arguments.directory + "/results.h5", overrides);
+    other.shard = parse_shard(reader.attribute("shard").value_or(""));
   });
-  return resolved;
+  return other;
 }
 
 /// Digests of rows by their name: the line may differ in another order of the input, the name does not.
@@ -107,12 +114,13 @@ ExitCode compare(const VerifyArguments& arguments, const std::string& scratch, c
 ExitCode reshuffle(comm::Session& session, const VerifyArguments& arguments) {
   // Beside the results, so that it is on the same disk; replaced if an earlier check was killed.
   const std::string scratch = (std::filesystem::path(arguments.directory) / "reshuffle").string();
-  const ResolvedJob resolved = other_way(session, arguments, scratch);
+  const OtherWay other = other_way(session, arguments, scratch);
   const ranks::RunOptions options{.on_existing = io::OnExisting::replace,
                                   .build_facts = build_facts(session),
                                   .shuffle_seed = arguments.seed,
-                                  .max_requests = arguments.num_requests};
-  const ranks::JobOutcome outcome = ranks::run_job(session, resolved, options);
+                                  .max_requests = arguments.num_requests,
+                                  .shard = other.shard};
+  const ranks::JobOutcome outcome = ranks::run_job(session, other.resolved, options);
   auto code = ExitCode::done;
   ranks::together(session, [&] {
     if (session.rank() != RankId(0)) return;
@@ -121,7 +129,7 @@ ExitCode reshuffle(comm::Session& session, const VerifyArguments& arguments) {
       throw Failure(ExitCode::stopped_early, "the check was stopped (a signal came or the walltime is near) run it again");
     }
     MOEBIUS_ENSURE(outcome.conserved);
-    code = compare(arguments, scratch, resolved, session.num_ranks());
+    code = compare(arguments, scratch, other.resolved, session.num_ranks());
     std::filesystem::remove_all(scratch);
   });
   return static_cast<ExitCode>(session.agree_max(static_cast<int>(code)));

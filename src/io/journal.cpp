@@ -14,6 +14,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <thread>
 
 #include "base/check.hpp"
@@ -135,6 +136,22 @@ std::string fingerprint(const JobFacts& facts) {
   std::string text;
   for (const auto& [name, value] : facts) text += fmt::format("{} {}{}={}\n", name.size(), value.size(), name, value);
   return to_hex(xxh3_64(text));
+}
+
+std::vector<std::string> differences(const JobFacts& then, const JobFacts& now) {
+  const auto value_in = [](const JobFacts& facts, const std::string& name) {
+    const auto found = std::ranges::find(facts, name, &JobFacts::value_type::first);
+    return found == facts.end() ? std::string("not there") : found->second;
+  };
+  std::vector<std::string> texts;
+  std::set<std::string> seen;
+  for (const JobFacts* facts : {&now, &then}) {
+    for (const auto& [name, value] : *facts) {
+      if (!seen.insert(name).second || value_in(then, name) == value_in(now, name)) continue;
+      texts.push_back(fmt::format("{} was {} and is {}", name, value_in(then, name), value_in(now, name)));
+    }
+  }
+  return texts;
 }
 
 std::string to_line(const JournalRecord& record) {

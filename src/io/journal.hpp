@@ -51,6 +51,10 @@ struct JournalRecord {
 using JobFacts = std::vector<std::pair<std::string, std::string>>;
 /// 16 hexadecimal digits over all names and values.
 std::string fingerprint(const JobFacts& facts);
+/// For every fact that is not the same in both, a text with its name and both values.
+std::vector<std::string> differences(const JobFacts& then, const JobFacts& now);
+/// The fact that only a shard has; all others are those of the undivided job.
+inline constexpr const char* shard_fact = "the shard";
 
 /// The beginning of a run, of the first or of one that resumes it.
 struct StartRecord {

@@ -33,23 +33,6 @@ JournalContents read_good_journal(const fs::path& directory) {
                             directory.native(), journal.damaged_lines.front())};
 }
 
-/// Names with both values, for every fact that is not the same in both.
-std::vector<std::string> differences(const JobFacts& then, const JobFacts& now) {
-  const auto value_in = [](const JobFacts& facts, const std::string& name) {
-    const auto found = std::ranges::find(facts, name, &JobFacts::value_type::first);
-    return found == facts.end() ? std::string("not there") : found->second;
-  };
-  std::vector<std::string> texts;
-  std::set<std::string> seen;
-  for (const JobFacts* facts : {&now, &then}) {
-    for (const auto& [name, value] : *facts) {
-      if (!seen.insert(name).second || value_in(then, name) == value_in(now, name)) continue;
-      texts.push_back(fmt::format("{} was {} and is {}", name, value_in(then, name), value_in(now, name)));
-    }
-  }
-  return texts;
-}
-
 bool is_of_job(const fs::path& block, const std::string& fingerprint) {
   try {
     const Hdf5File file = open_hdf5(block);

@@ -93,7 +93,7 @@ struct PlacementChange {
 };
 
 /// The attributes and tables of a run. Texts that FORMAT.md wants: program_version, commit, build_flags,
-/// library_versions, processor, model_path, model_hash, tokenizer_hash, chat_template_hash, job_toml, rank_layout, expert_placement,
+/// library_versions, processor, model_path, model_hash, tokenizer_hash, chat_template_hash, job_toml, shard, rank_layout, expert_placement,
 /// emulated_slowdown, capacity.
 struct RunRecord {
   std::vector<std::pair<std::string, std::string>> texts;  ///< attribute name, value

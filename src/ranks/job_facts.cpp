@@ -38,6 +38,7 @@ io::JobFacts job_facts(const ResolvedJob& resolved, const io::Checkpoint& checkp
   facts.emplace_back("the kernels", model::instruction_set());
   const auto version = std::ranges::find(options.build_facts, "program_version", &std::pair<std::string, std::string>::first);
   facts.emplace_back("the program version", version == options.build_facts.end() ? "unknown" : version->second);
+  if (options.shard) facts.emplace_back(io::shard_fact, to_string(*options.shard));
   return facts;
 }
 

@@ -11,6 +11,7 @@
 #include "base/random.hpp"
 #include "io/input_file.hpp"
 #include "io/model_files.hpp"
+#include "policy/shard_split.hpp"
 #include "ranks/agreement.hpp"
 #include "ranks/expert_plan.hpp"
 #include "ranks/job_facts.hpp"
@@ -40,6 +41,13 @@ void keep_sample(Lines& lines, std::int64_t num_requests, std::uint64_t seed) {
   Lines kept;
   for (const std::size_t i : order) kept.push_back(lines[i]);
   lines = std::move(kept);
+}
+
+void keep_shard(Lines& lines, const Shard& shard) {
+  std::vector<std::int64_t> bytes;
+  for (const auto& line : lines) bytes.push_back(line.num_bytes);
+  const policy::RequestRange range = policy::shard_range(bytes, shard);
+  lines = Lines(lines.begin() + static_cast<std::ptrdiff_t>(range.first), lines.begin() + static_cast<std::ptrdiff_t>(range.last));
 }
 
 /// Rank 0, an attention rank in every layout, has looked through the input once; the others get its index.
@@ -125,6 +133,7 @@ JobSetup set_up_job(comm::Session& session, const ResolvedJob& resolved, const R
     if (session.rank() != RankId(0)) return;
     setup.requests = io::RequestFile::open(job.input.path);
     setup.lines = setup.requests->index();
+    if (options.shard) keep_shard(setup.lines, *options.shard);
     if (options.max_requests > 0) keep_sample(setup.lines, options.max_requests, options.shuffle_seed.value_or(0));
   });
   together(session, [&] {

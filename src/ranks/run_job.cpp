@@ -172,6 +172,7 @@ io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, co
                        {"tokenizer_hash", to_hex(setup.tokenizer_hash)},
                        {"chat_template_hash", to_hex(setup.chat_template_hash)},
                        {"job_toml", io::to_toml(resolved)},
+                       {"shard", options.shard ? to_string(*options.shard) : "whole"},
                        {"rank_layout", fmt::format("{}: {} attention, {} expert ranks", setup.layout.colocated() ? "colocated" : "split",
                                                    setup.layout.attention_ranks.size(), setup.layout.expert_ranks.size())},
                        {"expert_placement", describe_placement(resolved.job)},

@@ -14,6 +14,7 @@
 
 #include "base/hash.hpp"
 #include "base/job.hpp"
+#include "base/shard.hpp"
 #include "comm/session.hpp"
 #include "io/output_directory.hpp"
 #include "policy/capacity.hpp"
@@ -25,6 +26,7 @@ struct RunOptions {
   std::vector<std::pair<std::string, std::string>> build_facts;  ///< attributes of the results: version, commit, ...
   std::optional<std::uint64_t> shuffle_seed;  ///< claim in a random order instead of longest first
   std::int64_t max_requests = 0;              ///< a random sample of the requests; 0: all
+  std::optional<Shard> shard;                 ///< the part of the requests that this run has; absent: all
 };
 
 /// How a job ended. Known to all ranks.
