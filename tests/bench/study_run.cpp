@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// One run of a study: its model and requests, the job, its results.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <stdexcept>
+
+#include "base/clock.hpp"
+#include "base/hash.hpp"
+#include "io/results_reader.hpp"
+#include "tests/bench/launch.hpp"
+#include "tests/bench/study.hpp"
+
+namespace moebius::bench {
+namespace {
+
+/// A word for the shell.
+std::string quoted(const std::string& text) {
+  std::string word;
+  for (const char c : text) c == '\'' ? word.append("'\\''") : word.append(1, c);
+  return fmt::format("'{}'", word);
+}
+
+std::filesystem::path model_folder(const StudyOptions& options, const StudyModel& model) {
+  if (model.arguments.empty()) return model.path;
+  const std::filesystem::path folder = options.work / "models" / model.name;
+  if (std::filesystem::exists(folder / "made")) return folder;
+  std::filesystem::create_directories(folder);
+  std::string command = fmt::format("{} make-model {} --force-new", quoted(options.program), quoted(folder.native()));
+  for (const std::string& argument : model.arguments) command += fmt::format(" {}", quoted(argument));
+  run_ranks(1, fmt::format("{} 2>/dev/null", command));
+  // No token ends a text, so that lengths are those that were asked for.
+  std::ofstream(folder / "generation_config.json") << "{}\n";
+  std::ofstream(folder / "made");
+  return folder;
+}
+
+int length_of(int wanted, bool unequal, std::mt19937_64& random) {
+  if (!unequal) return wanted;
+  return std::uniform_int_distribution<int>(std::max(1, wanted / 4), wanted * 7 / 4)(random);
+}
+
+std::filesystem::path request_file(const StudyOptions& options, const StudyRequests& requests) {
+  const std::filesystem::path path = options.work / "requests" / (requests.name() + ".jsonl");
+  std::filesystem::create_directories(path.parent_path());
+  std::ofstream file(path);
+  std::mt19937_64 random(requests.seed);
+  std::uniform_int_distribution<int> token(1, requests.vocab_size - 1);
+  const bool decode = requests.kind == StudyRequests::Kind::decode;
+  for (int i = 0; i < requests.count; ++i) {
+    nlohmann::json line{{"custom_id", std::to_string(i)}, {"kind", decode ? "generate_until" : "loglikelihood_rolling"}};
+    std::vector<int> tokens(static_cast<std::size_t>(length_of(requests.prompt_tokens, requests.unequal_lengths, random)));
+    for (int& t : tokens) t = token(random);
+    line[decode ? "context" : "text"] = tokens;
+    if (decode) {
+      line["until"] = nlohmann::json::array();
+      line["temperature"] = 1.0;
+      line["max_gen_toks"] = length_of(requests.new_tokens, requests.unequal_lengths, random);
+    }
+    file << line.dump() << '\n';
+  }
+  file.close();
+  if (!file) throw std::runtime_error("cannot write " + path.native());
+  return path;
+}
+
+nlohmann::json summary_of(const StudyOptions& options, const StudyRun& run) {
+  const std::filesystem::path job = options.work / "job.toml", errors = options.work / "stderr";
+  std::ofstream(job) << "[model]\npath = " << nlohmann::json(model_folder(options, run.model).native()) << "\ncompute = \"bf16\"\n[input]\npath = "
+                     << nlohmann::json(request_file(options, run.requests).native()) << "\n[output]\npath = "
+                     << nlohmann::json(results_of(options, run).native()) << "\n[run]\nprogress = \"off\"\n";
+  std::string command = fmt::format("{} run {} --force-new", quoted(options.program), quoted(job.native()));
+  for (const auto& [key, value] : run.settings) command += fmt::format(" --set {}", quoted(fmt::format("{}={}", key, value)));
+  for (const std::string& line : run_ranks(run.num_ranks, fmt::format("{} 2>{}", command, quoted(errors.native())))) {
+    if (line.starts_with('{')) return nlohmann::json::parse(line);
+  }
+  throw std::runtime_error("a run printed no summary, see " + errors.native());
+}
+
+bool computes(Phase phase) {
+  switch (phase) {
+    case Phase::attention:
+    case Phase::router:
+    case Phase::expert:
+    case Phase::shared_experts:
+    case Phase::combine:
+    case Phase::lm_head: return true;
+    default: return false;
+  }
+}
+
+/// Idle shares and expert stages of each rank. Phases do not overlap: while a rank computes in none, it waits or moves messages.
+void add_timing(const io::ResultsReader& results, double loop_s, double seconds_per_second, StudyFigures& figures) {
+  std::map<int, double> busy_s, expert_s;
+  std::int64_t calls = 0, rows = 0;
+  for (const io::RankTiming& timing : results.timing()) {
+    const double seconds = timing.total.seconds * seconds_per_second;
+    busy_s[timing.rank] += computes(timing.phase) ? seconds : 0.0;
+    if (timing.phase != Phase::expert || timing.total.calls == 0) continue;
+    expert_s[timing.rank] += seconds;
+    calls += timing.total.calls;
+    rows += timing.total.rows;
+  }
+  for (const auto& [rank, seconds] : busy_s) {
+    const double idle = std::max(0.0, 1.0 - seconds / loop_s);
+    figures.idle_mean += idle / static_cast<double>(busy_s.size());
+    figures.idle_max = std::max(figures.idle_max, idle);
+  }
+  for (const auto& [rank, seconds] : expert_s) {
+    figures.expert_s_mean += seconds / static_cast<double>(expert_s.size());
+    figures.expert_s_max = std::max(figures.expert_s_max, seconds);
+  }
+  figures.rows_per_call = calls > 0 ? static_cast<double>(rows) / static_cast<double>(calls) : 0.0;
+}
+
+}  // namespace
+
+std::string StudyRequests::name() const {
+  return fmt::format("{}_{}x{}+{}{}_seed{}_vocab{}", kind == Kind::decode ? "decode" : "prefill", count, prompt_tokens, new_tokens,
+                     unequal_lengths ? "_unequal" : "", seed, vocab_size);
+}
+
+std::string StudyRun::description() const {
+  std::string text = fmt::format("{}; {}; {} ranks", model.name, requests.name(), num_ranks);
+  for (const auto& [name, value] : settings) text += fmt::format("; {}={}", name, value);
+  return text;
+}
+
+std::filesystem::path results_of(const StudyOptions& options, const StudyRun& run) {
+  return options.work / "results" / fmt::format("{:016x}", xxh3_64(run.key()));
+}
+
+StudyFigures run_once(const StudyOptions& options, const StudyRun& run) {
+  const nlohmann::json summary = summary_of(options, run);
+  const io::ResultsReader results(results_of(options, run));
+  const double scale = run.dilation > 0 ? 1.0 / run.dilation : 1.0;
+  StudyFigures figures;
+  figures.loop_s = summary.at("loop_s").get<double>();
+  if (run.dilation > 0) {
+    if (summary.at("emulated_dilation").get<double>() != run.dilation) throw std::runtime_error(run.key() + " ran with another dilation");
+    figures.loop_s = summary.at("emulated_s").get<double>();
+    figures.compute_share = summary.at("compute_share").get<double>();
+    figures.valid = summary.at("emulation_valid").get<bool>() ? 1.0 : 0.0;
+  }
+  figures.tokens_per_s = summary.at("tokens_fed").get<double>() / figures.loop_s;
+  figures.activated_max = summary.at("activated_max").get<double>();
+  figures.rows_max = summary.at("rows_max").get<double>();
+  figures.inter_token_p50_s = summary.at("inter_token_p50_s").get<double>() * scale;
+  figures.inter_token_p99_s = summary.at("inter_token_p99_s").get<double>() * scale;
+  const double kept = summary.at("pairs_kept").get<double>(), dropped = summary.at("pairs_dropped").get<double>();
+  figures.pairs_dropped = dropped > 0 ? dropped / (kept + dropped) : 0.0;
+  figures.digest = summary.at("digest").get<std::string>();
+  add_timing(results, figures.loop_s, scale, figures);
+  return figures;
+}
+
+std::vector<StudyFigures> run_all(const StudyOptions& options, StudyStore& store, const std::vector<StudyRun>& runs) {
+  std::vector<StudyFigures> figures;
+  const double start_s = now_s();
+  int num_run = 0;
+  const auto num_new = std::ranges::count_if(runs, [&](const StudyRun& run) { return store.find(run) == nullptr; });
+  for (const StudyRun& run : runs) {
+    if (store.find(run) == nullptr) {
+      std::fprintf(stderr, "[%d/%d, %.0f s] %s\n", ++num_run, static_cast<int>(num_new), now_s() - start_s, run.key().c_str());
+      store.add(run, run_once(options, run));
+    }
+    figures.push_back(store.find(run)->figures);
+  }
+  std::fprintf(stderr, "%d runs in %.0f s, %d were in %s already\n", num_run, now_s() - start_s, static_cast<int>(runs.size()) - num_run,
+               store.file().c_str());
+  return figures;
+}
+
+}  // namespace moebius::bench
