@@ -41,13 +41,15 @@ void print_json(const Job& job, const ranks::JobOutcome& outcome) {
              "\"root_tokens\":{},\"root_tokens_reused\":{},\"kv_blocks_evicted\":{},\"load_bytes\":{},\"load_s\":{:.3f},\"loop_s\":{:.3f},"
              "\"tokens_per_s\":{:.1f},\"conserved\":{},\"imbalance\":{:.3f},\"overhead_share\":{:.4f},\"peak_rss_bytes\":{},"
              "\"inter_token_count\":{},\"inter_token_p50_s\":{:.6f},\"inter_token_p99_s\":{:.6f},\"expert_calls\":{},\"activated_max\":{:.3f},\"activated_mean\":{:.3f},\"rows_max\":{:.3f},\"rows_mean\":{:.3f},\"even_share\":{:.4f},"
-             "\"pairs_kept\":{},\"pairs_dropped\":{},\"pairs_added\":{},\"emulated_slowdown\":[{}],\"digest\":\"{}\"}}\n",
+             "\"pairs_kept\":{},\"pairs_dropped\":{},\"pairs_added\":{},\"generations\":{},\"experts_moved\":{},\"largest_stall_s\":{:.6f},\"longest_expert_call_s\":{:.6f},"
+             "\"emulated_slowdown\":[{}],\"digest\":\"{}\"}}\n",
              outcome.requests, outcome.rows, outcome.rows_failed, outcome.rows_before, outcome.requests_left, outcome.restart_count, outcome.tokens_fed,
              outcome.tokens_out, outcome.root_tokens, outcome.root_tokens_reused, outcome.kv_blocks_evicted, outcome.load_bytes,
              outcome.load_s, outcome.loop_s, rate_of(outcome), outcome.conserved, outcome.imbalance, outcome.overhead_share,
              outcome.peak_rss_bytes, outcome.inter_token_count, outcome.inter_token_p50_s, outcome.inter_token_p99_s, outcome.expert_calls, outcome.activation.activated_max, outcome.activation.activated_mean,
              outcome.activation.rows_max, outcome.activation.rows_mean, outcome.activation.even_share, outcome.capacity.kept,
-             outcome.capacity.dropped, outcome.capacity.added, fmt::join(job.placement.emulated_slowdown, ","), to_hex(outcome.digest));
+             outcome.capacity.dropped, outcome.capacity.added, outcome.generations, outcome.experts_moved, outcome.largest_stall_s, outcome.longest_expert_call_s,
+             fmt::join(job.placement.emulated_slowdown, ","), to_hex(outcome.digest));
 }
 
 /// The finished job for people (stderr) and for scripts (one line of JSON on stdout).
@@ -84,6 +86,10 @@ void report(const ResolvedJob& resolved, const ranks::JobOutcome& outcome) {
   if (resolved.job.capacity.method != CapacityMethod::off) {
     fmt::print(stderr, "capacity {}: {} pairs of rows and experts kept, {} dropped, {} added; outputs depend on micro-batches\n",
                to_string(resolved.job.capacity.method), outcome.capacity.kept, outcome.capacity.dropped, outcome.capacity.added);
+  }
+  if (resolved.job.rebalance.interval_s > 0) {
+    fmt::print(stderr, "placement: {} changes, {} experts went to another rank; longest stall {:.3f} ms, longest expert call {:.3f} ms\n", outcome.generations,
+               outcome.experts_moved, 1e3 * outcome.largest_stall_s, 1e3 * outcome.longest_expert_call_s);
   }
   const auto& slowdown = resolved.job.placement.emulated_slowdown;
   if (!slowdown.empty()) fmt::print(stderr, "emulated slowdown of the expert ranks: {} (others 1)\n", fmt::join(slowdown, " "));

@@ -79,6 +79,12 @@ struct Job {
     ReplicaRouterKind router = ReplicaRouterKind::even;
     double knee_rows = 16.0;  ///< rows per active expert above which `even` is used whatever the router
   } replicas;
+  struct Rebalance {
+    double interval_s = 0.0;  ///< how often the loads are looked at; 0: the placement stays
+    double horizon_s = 60.0;  ///< how long a new placement is taken to be of use: its gain over this time must pay its moves
+    bool force = false;       ///< experts move in every interval whatever it is worth, for tests
+    int spare_places = 2;     ///< experts that each expert rank has room for beyond its own
+  } rebalance;
   struct Capacity {
     CapacityMethod method = CapacityMethod::off;
     double gamma = 1.5;               ///< capacity as a multiple of the mean load of an expert

@@ -177,6 +177,23 @@ void add_replicas(std::vector<JobKey>& keys) {
                   "rows per active expert above which router even is used; moebius profile measures it"});
 }
 
+void add_rebalance(std::vector<JobKey>& keys) {
+  keys.push_back({"rebalance.interval_s", Effect::execution,
+                  number(
+                      0.0, 1e6, [](auto& j) -> auto& { return j.rebalance.interval_s; }),
+                  "how often experts may move to other ranks while the job runs; 0: they stay"});
+  keys.push_back({"rebalance.horizon_s", Effect::execution,
+                  number(
+                      0.0, 1e9, [](auto& j) -> auto& { return j.rebalance.horizon_s; }),
+                  "experts move if what it saves in so many seconds is more than what moving costs"});
+  keys.push_back({"rebalance.spare_places", Effect::execution,
+                  integer(
+                      1, 1024, [](auto& j) -> auto& { return j.rebalance.spare_places; }),
+                  "experts that each expert rank has room for beyond its own; so many can come to it in one change"});
+  keys.push_back({"rebalance.force", Effect::execution, SwitchKey{[](Job& j) -> bool& { return j.rebalance.force; }},
+                  "for tests: experts move in every interval, at random, whatever it is worth"});
+}
+
 void add_capacity(std::vector<JobKey>& keys) {
   keys.push_back({"capacity.method", Effect::results,
                   choice(
@@ -255,6 +272,7 @@ std::vector<JobKey> make_table() {
   add_limits(keys);
   add_placement(keys);
   add_replicas(keys);
+  add_rebalance(keys);
   add_capacity(keys);
   add_run(keys);
   return keys;

@@ -88,8 +88,21 @@ struct CapacityTable {
 struct PlacementChange {
   double time_s = 0;            ///< since the start of the loop
   std::int32_t generation = 0;  ///< that began
-  double predicted_gain_s = 0, measured_gain_s = 0;  ///< over the horizon of the decision
+  double predicted_gain_s = 0, measured_gain_s = 0;  ///< over the horizon of the decision; measured: nan where it was not
+  double cost_s = 0;            ///< that the decision counted with
+  double staging_s = 0;         ///< from its announcement until it began
+  std::int32_t num_moves = 0;   ///< experts that went to another rank
   bool operator==(const PlacementChange&) const = default;
+};
+
+/// What moving experts cost a rank.
+struct RankRebalance {
+  std::int32_t rank = 0;
+  std::int64_t experts_received = 0, bytes_staged = 0;
+  double staging_s = 0, total_s = 0;  ///< copying weights; all that the loop spent on the placement
+  double largest_stall_s = 0;         ///< the most that one turn of the loop spent on it
+  double longest_expert_call_s = 0;   ///< of the same rank, to compare with
+  bool operator==(const RankRebalance&) const = default;
 };
 
 /// The attributes and tables of a run. Texts that FORMAT.md wants: program_version, commit, build_flags,
@@ -111,6 +124,7 @@ struct RunRecord {
   ExpertActivation activation;
   CapacityTable capacity;
   std::vector<PlacementChange> changes;  ///< one for each generation after the first
+  std::vector<RankRebalance> rebalance;  ///< of all ranks; empty where experts stay where they are
 };
 
 struct MasterSummary {

@@ -116,6 +116,10 @@ ExpertLoad ResultsReader::expert_load() const {
   return has_master() ? read_expert_load(opened_->master->get()) : ExpertLoad{};
 }
 
+std::vector<RankRebalance> ResultsReader::rebalance() const {
+  return has_master() ? read_rebalance(opened_->master->get()) : std::vector<RankRebalance>{};
+}
+
 std::vector<PlacementChange> ResultsReader::placement_changes() const {
   return has_master() ? read_placement_changes(opened_->master->get()) : std::vector<PlacementChange>{};
 }

@@ -51,6 +51,7 @@ class ResultsReader {
   [[nodiscard]] ExpertActivation expert_activation() const;
   [[nodiscard]] CapacityTable capacity() const;
   [[nodiscard]] std::vector<PlacementChange> placement_changes() const;
+  [[nodiscard]] std::vector<RankRebalance> rebalance() const;
 
  private:
   struct Opened;

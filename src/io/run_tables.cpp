@@ -74,7 +74,17 @@ constexpr CapacityArray capacity_arrays[] = {
 constexpr ArraySpec change_time{"/rebalance/time", f64, "when the placement changed, from the start of the loop", "s"};
 constexpr ArraySpec change_generation{"/rebalance/generation", i32, "generation of the placement that began", "1"};
 constexpr ArraySpec change_predicted{"/rebalance/predicted", f64, "time that the change was to save", "s"};
-constexpr ArraySpec change_measured{"/rebalance/measured", f64, "time that it saved", "s"};
+constexpr ArraySpec change_measured{"/rebalance/measured", f64, "time that it saved, nan where that was not measured", "s"};
+constexpr ArraySpec change_cost{"/rebalance/cost", f64, "time that the change was to cost", "s"};
+constexpr ArraySpec change_staging{"/rebalance/staging", f64, "from the announcement of the change until it began", "s"};
+constexpr ArraySpec change_moves{"/rebalance/moves", i32, "experts that went to another rank", "1"};
+constexpr ArraySpec rebalance_rank{"/rebalance/ranks/rank", i32, "MPI rank", "1"};
+constexpr ArraySpec rebalance_experts{"/rebalance/ranks/experts_received", i64, "experts that came to the rank", "1"};
+constexpr ArraySpec rebalance_bytes{"/rebalance/ranks/bytes_staged", i64, "their weights", "bytes"};
+constexpr ArraySpec rebalance_staging{"/rebalance/ranks/staging_seconds", f64, "time spent copying them", "s"};
+constexpr ArraySpec rebalance_total{"/rebalance/ranks/total_seconds", f64, "all time that the loop spent on the placement", "s"};
+constexpr ArraySpec rebalance_stall{"/rebalance/ranks/largest_stall", f64, "most that one turn of the loop spent on the placement", "s"};
+constexpr ArraySpec rebalance_call{"/rebalance/ranks/longest_expert_call", f64, "longest expert call of the rank, 0 without experts", "s"};
 
 /// One field of every record, written as a column.
 template <class Value, class Records, class Field>
@@ -131,6 +141,16 @@ void write_activation(hid_t file, const ExpertActivation& a) {
     MOEBIUS_EXPECT((a.*values).size() == ranks[0] * ranks[1]);
     write_array(file, spec, ranks, (a.*values).data());
   }
+}
+
+void write_rebalance(hid_t file, const std::vector<RankRebalance>& ranks) {
+  write_column<std::int32_t>(file, rebalance_rank, ranks, [](const RankRebalance& r) { return r.rank; });
+  write_column<std::int64_t>(file, rebalance_experts, ranks, [](const RankRebalance& r) { return r.experts_received; });
+  write_column<std::int64_t>(file, rebalance_bytes, ranks, [](const RankRebalance& r) { return r.bytes_staged; });
+  write_column<double>(file, rebalance_staging, ranks, [](const RankRebalance& r) { return r.staging_s; });
+  write_column<double>(file, rebalance_total, ranks, [](const RankRebalance& r) { return r.total_s; });
+  write_column<double>(file, rebalance_stall, ranks, [](const RankRebalance& r) { return r.largest_stall_s; });
+  write_column<double>(file, rebalance_call, ranks, [](const RankRebalance& r) { return r.longest_expert_call_s; });
 }
 
 Phase phase_named(const std::string& name) {
@@ -192,6 +212,10 @@ void write_run_tables(hid_t file, const RunRecord& record) {
   write_column<std::int32_t>(file, change_generation, changes, [](const PlacementChange& c) { return c.generation; });
   write_column<double>(file, change_predicted, changes, [](const PlacementChange& c) { return c.predicted_gain_s; });
   write_column<double>(file, change_measured, changes, [](const PlacementChange& c) { return c.measured_gain_s; });
+  write_column<double>(file, change_cost, changes, [](const PlacementChange& c) { return c.cost_s; });
+  write_column<double>(file, change_staging, changes, [](const PlacementChange& c) { return c.staging_s; });
+  write_column<std::int32_t>(file, change_moves, changes, [](const PlacementChange& c) { return c.num_moves; });
+  write_rebalance(file, record.rebalance);
 }
 
 std::vector<RankTiming> read_timing(hid_t file) {
@@ -307,9 +331,28 @@ std::vector<PlacementChange> read_placement_changes(hid_t file) {
   const auto generations = read_column<std::int32_t>(file, change_generation, times.size());
   const auto predicted = read_column<double>(file, change_predicted, times.size());
   const auto measured = read_column<double>(file, change_measured, times.size());
+  const auto costs = read_column<double>(file, change_cost, times.size());
+  const auto stagings = read_column<double>(file, change_staging, times.size());
+  const auto moves = read_column<std::int32_t>(file, change_moves, times.size());
   std::vector<PlacementChange> changes;
-  for (std::size_t i = 0; i < times.size(); ++i) changes.push_back({times[i], generations[i], predicted[i], measured[i]});
+  for (std::size_t i = 0; i < times.size(); ++i) {
+    changes.push_back({times[i], generations[i], predicted[i], measured[i], costs[i], stagings[i], moves[i]});
+  }
   return changes;
+}
+
+std::vector<RankRebalance> read_rebalance(hid_t file) {
+  std::vector<hsize_t> dims;
+  const auto ranks = read_all<std::int32_t>(file, rebalance_rank, 1, dims);
+  const auto experts = read_column<std::int64_t>(file, rebalance_experts, ranks.size());
+  const auto bytes = read_column<std::int64_t>(file, rebalance_bytes, ranks.size());
+  const auto staging = read_column<double>(file, rebalance_staging, ranks.size());
+  const auto total = read_column<double>(file, rebalance_total, ranks.size());
+  const auto stalls = read_column<double>(file, rebalance_stall, ranks.size());
+  const auto calls = read_column<double>(file, rebalance_call, ranks.size());
+  std::vector<RankRebalance> table;
+  for (std::size_t i = 0; i < ranks.size(); ++i) table.push_back({ranks[i], experts[i], bytes[i], staging[i], total[i], stalls[i], calls[i]});
+  return table;
 }
 
 }  // namespace moebius::io

@@ -22,5 +22,6 @@ RoutingTrace read_routing_trace(hid_t file);
 CapacityTable read_capacity(hid_t file);
 ExpertActivation read_expert_activation(hid_t file);
 std::vector<PlacementChange> read_placement_changes(hid_t file);
+std::vector<RankRebalance> read_rebalance(hid_t file);
 
 }  // namespace moebius::io

@@ -23,6 +23,8 @@ class WeightArena {
 
   /// The next piece, not initialised; without an address where the arena only counts.
   std::span<std::byte> take(std::size_t bytes);
+  /// All of it, handed out or not.
+  [[nodiscard]] std::span<std::byte> all() const { return memory_; }
   /// Bytes handed out, with what alignment costs.
   [[nodiscard]] std::size_t used() const { return used_; }
   [[nodiscard]] bool only_counts() const { return memory_.data() == nullptr; }

@@ -4,7 +4,7 @@
 // the same arguments and gets the same answer. Attention ranks ask `replicas` (by way of a ReplicaRouter)
 // for each (token, expert); expert ranks ask `hosted` once, to load weights and to make their micro-queues.
 // Invariant: every expert of a layer has at least one replica; `replicas` and `hosted` are inverse to each
-// other; the places of a (layer, rank) are 0, 1, ... without a gap.
+// other. Planned places of a (layer, rank) are 0, 1, ... without a gap; where experts moved away there are gaps.
 
 #include <cstdint>
 #include <span>
@@ -31,7 +31,7 @@ struct HostedExpert {
 };
 
 /// physical_to_logical of one layer: which logical expert sits at (expert rank, place), -1: none. The expert
-/// ranks count from 0 here. A dense layer has no places. Empty places of a rank stand behind the used ones.
+/// ranks count from 0 here. A dense layer has no places.
 struct LayerMap {
   int num_ranks = 0, num_places = 0;
   std::vector<std::int32_t> expert;  // [num_ranks, num_places]
@@ -47,8 +47,11 @@ struct LayerMap {
   bool operator==(const LayerMap&) const = default;
 };
 
+/// Whether used places of a rank stand before the empty ones, or anywhere.
+enum class Gaps : std::uint8_t { refused, allowed };
+
 /// What is wrong with a map for `num_experts` experts, as a reason in brackets would say it; empty: nothing.
-std::string problem_of(const LayerMap& map, int num_experts);
+std::string problem_of(const LayerMap& map, int num_experts, Gaps gaps = Gaps::refused);
 
 /// One of the program's four seams.
 class ExpertPlacement {
@@ -65,15 +68,20 @@ class ExpertPlacement {
 /// Any placement, by its maps.
 class TablePlacement : public ExpertPlacement {
  public:
-  /// `maps[l]` holds experts 0 .. experts_per_layer[l] - 1 (0: a dense layer) and has no problem; `expert_ranks`
-  /// are as many as the maps have ranks, all different.
+  /// `maps[l]` holds experts 0 .. experts_per_layer[l] - 1 (0: a dense layer) and has no problem but gaps;
+  /// `expert_ranks` are as many as the maps have ranks, all different.
   TablePlacement(std::vector<LayerMap> maps, const std::vector<int>& experts_per_layer, std::span<const RankId> expert_ranks);
 
   [[nodiscard]] std::span<const PhysicalExpert> replicas(LayerId layer, ExpertId expert) const override;
   [[nodiscard]] std::vector<HostedExpert> hosted(RankId rank) const override;
   [[nodiscard]] const std::vector<LayerMap>& maps() const { return maps_; }
+  /// Another map of the same experts: the placement of that layer from here on.
+  void set_map(LayerId layer, LayerMap map);
 
  private:
+  /// replicas() of a layer from its map.
+  void list_replicas(std::size_t layer);
+
   std::vector<LayerMap> maps_;  // [layers]
   std::vector<RankId> ranks_;
   std::vector<std::vector<std::size_t>> first_;     // [layers][experts + 1] into physical_

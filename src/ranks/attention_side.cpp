@@ -193,6 +193,7 @@ void AttentionSide::run_layer(LayerId layer, double now, PhaseClock& clock) {
       self.num_outputs_missing += static_cast<std::int32_t>(std::count_if(parts_.states.topk_ids(row), parts_.states.topk_ids(row) + room, is_expert));
     }
     under_way_tokens_[layer.idx() + 1] += self.num_tokens();
+    if (self.num_outputs_missing > 0) self.generation = generations_.sent();
   }
   clock.mark(Phase::router, num_rows);
   dispatch(layer);
@@ -240,7 +241,7 @@ void AttentionSide::send(LayerId layer, std::span<const policy::PhysicalExpert> 
     }
   }
   for (std::size_t rank = 0; rank < pairs_to_.size(); ++rank) {
-    if (!pairs_to_[rank].empty()) parts_.sender.send(layer, RankId(rank), pairs_to_[rank]);
+    if (!pairs_to_[rank].empty()) parts_.sender.send(layer, generations_.current(), RankId(rank), pairs_to_[rank]);
     pairs_to_[rank].clear();
   }
   dispatch_rows_.clear();
@@ -270,7 +271,9 @@ void AttentionSide::on_output(OutputTag tag, int layer, double now) {
   const std::int32_t idx = segment_of_row_[tag.row];
   MOEBIUS_EXPECT(idx >= 0 && segment(idx).num_outputs_missing > 0 && segment(idx).entered_layer == layer);
   ++counters_.outputs_received;
-  if (--segment(idx).num_outputs_missing == 0) make_ready(idx, layer + 1, now);
+  if (--segment(idx).num_outputs_missing > 0) return;
+  generations_.answered(segment(idx).generation);
+  make_ready(idx, layer + 1, now);
 }
 
 void AttentionSide::run_lm_head(PhaseClock& clock) {

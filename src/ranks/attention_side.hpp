@@ -23,6 +23,7 @@
 #include "policy/routing_recorder.hpp"
 #include "policy/scheduler.hpp"
 #include "ranks/capacity_stage.hpp"
+#include "ranks/generations.hpp"
 #include "ranks/row_sender.hpp"
 #include "ranks/stage_map.hpp"
 #include "ranks/wire.hpp"
@@ -77,6 +78,10 @@ class AttentionSide {
   }
   /// Tokens that wait in the queue of a layer.
   [[nodiscard]] std::int64_t num_queued(int layer) const { return queued_tokens_[static_cast<std::size_t>(layer)]; }
+
+  /// From here on rows are sent by another generation of the placement, which the router knows.
+  void begin_generation(std::uint32_t generation) { generations_.begin(generation); }
+  [[nodiscard]] const Generations& generations() const { return generations_; }
 
   /// No row is left to claim, compute or finish.
   [[nodiscard]] bool finished() const { return num_in_flight_ == 0 && parts_.workload.finished(); }
@@ -140,6 +145,7 @@ class AttentionSide {
   std::vector<model::WantedLogit> wanted_logits_; // of scored_, in its order
   std::vector<std::vector<RowPair>> pairs_to_;    // [num_ranks] of the micro-batch, by rows
   std::int64_t num_in_flight_ = 0;                // segments
+  Generations generations_;
   std::int32_t rows_free_;
   AttentionCounters counters_;
 };

@@ -59,6 +59,7 @@ EventLoop::Outcome EventLoop::work(double now) {
   if (parts_.attention != nullptr && parts_.attention->admit(now, parts_.clock)) worked = true;
   if (parts_.outbox.pump() > 0) worked = true;
   if (parts_.attention != nullptr) parts_.attention->show_held(now, patience_s());
+  if (parts_.live != nullptr) parts_.live->turn(now, parts_.clock);
   if (const auto pick = parts_.scheduler.pick(parts_.table, now)) {
     worked = true;
     run_queue(*pick, now);
@@ -66,6 +67,7 @@ EventLoop::Outcome EventLoop::work(double now) {
   if (!fin_sent_ && parts_.attention != nullptr && parts_.attention->finished()) send_fin();
   parts_.transport.flush();
   parts_.transport.progress();
+  if (parts_.live != nullptr && finished()) parts_.live->leave();
   return worked ? Outcome::worked : Outcome::idle;
 }
 

@@ -15,6 +15,7 @@
 #include "policy/scheduler.hpp"
 #include "ranks/attention_side.hpp"
 #include "ranks/expert_side.hpp"
+#include "ranks/live_placement.hpp"
 #include "ranks/outbox.hpp"
 #include "ranks/stage_map.hpp"
 
@@ -41,6 +42,7 @@ class EventLoop {
     AttentionSide* attention;             ///< nullptr without the role
     ExpertSide* experts;                  ///< nullptr without the role
     std::span<const RankId> expert_ranks;  ///< who gets FIN from an attention rank
+    LivePlacement* live = nullptr;         ///< nullptr: experts stay where they are
     bool gather_short_batches = false;     ///< see AttentionSide::show_held
   };
   /// Called at the end of every turn; has to be cheap.

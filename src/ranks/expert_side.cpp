@@ -25,10 +25,9 @@ ExpertSide::ExpertSide(const ExpertSideOptions& options, model::ExpertStack& sta
       num_users_(static_cast<std::size_t>(options.max_rows_stored)) {
   MOEBIUS_EXPECT(max_rows_per_block_ > 0);
   for (int layer = 0; layer < stack.num_layers(); ++layer) {
-    const auto hosted = static_cast<std::size_t>(stack.num_hosted(LayerId(layer)));
-    queues_.emplace_back(hosted);
-    max_hosted_ = std::max(max_hosted_, static_cast<int>(hosted));
-    load_.emplace_back(hosted, 0);
+    queues_.emplace_back(static_cast<std::size_t>(stack.num_places(LayerId(layer))));
+    max_hosted_ = std::max(max_hosted_, stack.num_hosted(LayerId(layer)));
+    load_.emplace_back(static_cast<std::size_t>(options.num_experts), 0);
   }
   // Descending, so that the lowest row is taken first and a small job touches little memory.
   for (std::int64_t row = options.max_rows_stored; row-- > 0;) free_rows_.push_back(static_cast<std::int32_t>(row));
@@ -60,9 +59,11 @@ void ExpertSide::update_table(int layer, int place) {
   table_.set({stages_.expert_stage(layer), place}, static_cast<std::int64_t>(queue.size()), oldest);
 }
 
-void ExpertSide::add_entry(int layer, std::int32_t place, const Entry& entry) {
+void ExpertSide::add_entry(int layer, std::int32_t place, std::uint32_t generation, const Entry& entry) {
   auto& layer_queues = queues_[static_cast<std::size_t>(layer)];
   MOEBIUS_EXPECT(place >= 0 && static_cast<std::size_t>(place) < layer_queues.size());
+  // The expert that the sender meant: it came with the sender's generation or before, and has not left.
+  MOEBIUS_EXPECT(stack_.expert(LayerId(layer), PlaceId(place)).valid() && stack_.since(LayerId(layer), PlaceId(place)) <= generation);
   Queue& queue = layer_queues[static_cast<std::size_t>(place)];
   if (queue.size() == queue.shown) touched_.push_back(place);
   queue.entries.push_back(entry);
@@ -74,8 +75,9 @@ void ExpertSide::show_grown(int layer) {
   touched_.clear();
 }
 
-void ExpertSide::add_in_place(int layer, PlaceId place, RankId from, OutputTag tag, const std::byte* input, float* output, double now) {
-  add_entry(layer, place.value, {input, output, in_place, from.value, tag, now});
+void ExpertSide::add_in_place(int layer, PlaceId place, std::uint32_t generation, RankId from, OutputTag tag, const std::byte* input, float* output,
+                              double now) {
+  add_entry(layer, place.value, generation, {input, output, in_place, from.value, tag, now});
 }
 
 void ExpertSide::on_dispatch_in_place(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload, double now) {
@@ -85,7 +87,8 @@ void ExpertSide::on_dispatch_in_place(RankId from, const comm::MessageHeader& he
   for (std::size_t i = 0; i < header.num_pairs; ++i) {
     const auto pair = load_at<RowPair>(payload, 0, i);
     const auto row = static_cast<std::int32_t>(pair.tag.row);
-    add_in_place(header.layer, PlaceId(pair.place), from, pair.tag, rows.input(row), rows.output(row, static_cast<int>(pair.tag.k_idx)), now);
+    add_in_place(header.layer, PlaceId(pair.place), header.generation, from, pair.tag, rows.input(row),
+                 rows.output(row, static_cast<int>(pair.tag.k_idx)), now);
   }
   show_grown(header.layer);
 }
@@ -108,7 +111,7 @@ void ExpertSide::on_dispatch(RankId from, const comm::MessageHeader& header, std
     const auto tag = load_at<RowTag>(payload, 0, row_idx);
     for (std::size_t i = begin; i < end; ++i) {
       const auto pair = load_at<ExpertPair>(payload, layout.pairs_offset, i);
-      add_entry(header.layer, pair.place, {stored(stored_row), nullptr, stored_row, from.value, {tag, pair.k_idx}, now});
+      add_entry(header.layer, pair.place, header.generation, {stored(stored_row), nullptr, stored_row, from.value, {tag, pair.k_idx}, now});
     }
   }
   show_grown(header.layer);
@@ -124,12 +127,14 @@ void ExpertSide::run(int layer, PlaceId place, PhaseClock& clock) {
   stack_.forward(LayerId(layer), place, inputs_, outputs_);
   if (options_.slowdown > 1) wait_out(begin_s);
   const double call_s = now_s() - begin_s;
+  expert_s_ += call_s;
+  longest_call_s_ = std::max(longest_call_s_, call_s);
   fixed_call_s_ = fixed_call_s_ == 0 ? call_s : std::min(fixed_call_s_ * 1.02, call_s);
   for (const Entry& entry : taken_) release_row(entry.stored_row);
   const auto num_rows = static_cast<std::int64_t>(taken_.size());
   counters_.rows_computed += num_rows;
   counters_.calls += 1;
-  load_[static_cast<std::size_t>(layer)][place.idx()] += num_rows;
+  load_[static_cast<std::size_t>(layer)][stack_.expert(LayerId(layer), place).idx()] += num_rows;
   clock.mark(Phase::expert, num_rows);
 
   seal_messages(layer);

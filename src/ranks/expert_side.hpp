@@ -34,6 +34,7 @@ struct ExpertCounters {
 struct ExpertSideOptions {
   ComputeType compute = ComputeType::fp32;
   int hidden_size = 0;
+  int num_experts = 0;                ///< logical ones of a layer
   int max_rows_per_call = 0;          ///< cap of one expert call
   std::int64_t max_rows_stored = 0;   ///< attention ranks out of reach x token budget
   int num_sources = 0;                ///< attention ranks that send FIN
@@ -51,8 +52,9 @@ class ExpertSide {
   /// A dispatch block, with rows or in place: its rows join their micro-queues.
   void on_dispatch(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload, double now);
   void on_dispatch_in_place(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload, double now);
-  /// One row that stays where it is, for one expert. input: [hidden_size] in compute type; output: [hidden_size].
-  void add_in_place(int layer, PlaceId place, RankId from, OutputTag tag, const std::byte* input, float* output, double now);
+  /// One row that stays where it is, for one expert, sent by a generation of the placement. input: [hidden_size] in compute
+  /// type; output: [hidden_size].
+  void add_in_place(int layer, PlaceId place, std::uint32_t generation, RankId from, OutputTag tag, const std::byte* input, float* output, double now);
   [[nodiscard]] std::size_t num_queued(int layer, PlaceId place) const {
     return queues_[static_cast<std::size_t>(layer)][place.idx()].size();
   }
@@ -64,13 +66,16 @@ class ExpertSide {
     return num_fins_ == options_.num_sources && counters_.rows_computed == counters_.rows_received;
   }
 
+  /// Time spent in expert calls, and the longest of them.
+  [[nodiscard]] double expert_seconds() const { return expert_s_; }
+  [[nodiscard]] double longest_call_s() const { return longest_call_s_; }
   /// What a pass over all hosted experts of a layer costs however few rows there are, in seconds: reading the weights.
   /// By the lower edge of the last calls.
   [[nodiscard]] double fixed_pass_s() const { return fixed_call_s_ * max_hosted_; }
   [[nodiscard]] const ExpertCounters& counters() const { return counters_; }
   /// Bytes of the row store.
   [[nodiscard]] std::size_t bytes() const { return static_cast<std::size_t>(options_.max_rows_stored) * row_bytes_; }
-  /// Rows computed per (layer, place): the load that placement policies use.
+  /// Rows computed per (layer, logical expert): the load that placement policies use.
   [[nodiscard]] const std::vector<std::vector<std::int64_t>>& load() const { return load_; }
 
  private:
@@ -93,7 +98,7 @@ class ExpertSide {
   [[nodiscard]] std::byte* stored(std::int32_t row) { return store_.get() + static_cast<std::size_t>(row) * row_bytes_; }
   std::int32_t store_row(const std::byte* hidden, std::int32_t num_users);
   void release_row(std::int32_t stored_row);
-  void add_entry(int layer, std::int32_t place, const Entry& entry);
+  void add_entry(int layer, std::int32_t place, std::uint32_t generation, const Entry& entry);
   /// The queue table learns of the queues that grew.
   void show_grown(int layer);
   void take_rows(Queue& queue);
@@ -113,7 +118,7 @@ class ExpertSide {
   std::vector<std::optional<model::RowExchange>> exchanges_;  // [source rank]
   std::size_t row_bytes_, max_rows_per_block_, max_tags_per_block_;
   std::vector<std::vector<Queue>> queues_;             // [layer][place]
-  std::vector<std::vector<std::int64_t>> load_;        // [layer][place]
+  std::vector<std::vector<std::int64_t>> load_;        // [layer][logical expert]
   std::unique_ptr<std::byte[]> store_;                 // [max_rows_stored, hidden_size] compute type
   std::vector<std::int32_t> num_users_;                // [max_rows_stored] queue entries that still need the row
   std::vector<std::int32_t> free_rows_;
@@ -129,7 +134,7 @@ class ExpertSide {
   std::vector<const std::byte*> inputs_;               // of each entry
   std::vector<float*> outputs_;                        // of each entry
   std::vector<Message> messages_;                      // in the order of their entries
-  double fixed_call_s_ = 0;
+  double fixed_call_s_ = 0, expert_s_ = 0, longest_call_s_ = 0;
   int max_hosted_ = 0;
   int num_fins_ = 0;
   ExpertCounters counters_;

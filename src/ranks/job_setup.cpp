@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ranks/job_setup.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <numeric>
 
 #include "base/check.hpp"
+#include "base/failure.hpp"
 #include "base/hash.hpp"
 #include "base/random.hpp"
 #include "io/input_file.hpp"
@@ -109,6 +112,16 @@ void look_at_output(JobSetup& setup, int num_ranks, const ResolvedJob& resolved,
   std::erase_if(setup.lines, [&](const auto& line) { return setup.output->committed().contains(line.line); });
 }
 
+/// Moving experts needs ranks that go on for themselves, and outputs that do not hang on where experts are.
+void check_rebalance(const Job& job) {
+  if (job.rebalance.interval_s <= 0) return;
+  const auto refuse = [](const char* key, const char* why) {
+    throw Failure{ExitCode::bad_usage, fmt::format("rebalance.interval_s cannot be used with {} ({}) set it to 0, or change the other key", key, why)};
+  };
+  if (job.schedule.execution == Execution::lockstep) refuse("schedule.execution = lockstep", "experts move in asynchronous execution only");
+  if (job.capacity.method != CapacityMethod::off) refuse("capacity.method", "a capacity looks at the placement that the job began with");
+}
+
 }  // namespace
 
 Roles roles_of(const policy::RankLayout& layout, RankId rank) {
@@ -125,6 +138,7 @@ JobSetup set_up_job(comm::Session& session, const ResolvedJob& resolved, const R
   const std::filesystem::path model_dir = job.model.path;
   // Rank 0 looks at everything first: what is wrong for all is said once.
   together(session, [&] {
+    check_rebalance(job);
     setup.layout = policy::decide_layout(session.num_ranks(), job.layout.mode, job.layout.attention_ranks,
                                          job.layout.expert_ranks);
     setup.roles = roles_of(setup.layout, session.rank());

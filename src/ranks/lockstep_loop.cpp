@@ -155,14 +155,14 @@ void LockstepLoop::queue_rows(int layer) {
       std::memcpy(&pair, block + static_cast<std::size_t>(i) * sizeof(pair), sizeof(pair));
       MOEBIUS_EXPECT(pair.row < counts.rows);
       auto* output = reinterpret_cast<float*>(reply + static_cast<std::size_t>(i) * output_bytes_);
-      parts_.experts->add_in_place(layer, PlaceId(pair.place), RankId(rank), {}, rows + pair.row * row_bytes_, output, now);
+      parts_.experts->add_in_place(layer, PlaceId(pair.place), 0, RankId(rank), {}, rows + pair.row * row_bytes_, output, now);
     }
     block += from_bytes_[rank];
     reply += outputs_bytes(counts);
   }
   for (const RowPair& pair : parts_.pairs.to(self_)) {
     const auto row = static_cast<std::int32_t>(pair.tag.row);
-    parts_.experts->add_in_place(layer, PlaceId(pair.place), RankId(self_), pair.tag, parts_.own_rows->input(row),
+    parts_.experts->add_in_place(layer, PlaceId(pair.place), 0, RankId(self_), pair.tag, parts_.own_rows->input(row),
                                  parts_.own_rows->output(row, static_cast<int>(pair.tag.k_idx)), now);
   }
   parts_.clock.mark(Phase::dispatch);

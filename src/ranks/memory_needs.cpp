@@ -91,7 +91,8 @@ std::vector<policy::RankMemory> memory_needs(const Job& job, const ModelConfig& 
       const auto stored = [&](RankId source) {  // rows of the others stay where they are
         return source != id && (sharing == comm::FastPath::off || node_of(source) != node_of(id));
       };
-      add_experts(limits, config, compute, std::ranges::count_if(layout.attention_ranks, stored), placement.hosted(id).size(), rank);
+      add_experts(limits, config, compute, std::ranges::count_if(layout.attention_ranks, stored),
+                  placement.hosted(id).size() + (rebalances(job, num_expert) ? static_cast<std::size_t>(job.rebalance.spare_places) : 0), rank);
     }
     const std::size_t num_writers = (attention ? num_expert : 0) + (expert ? num_attention : 0) - (attention && expert ? 2 : 0);
     rank.own.push_back({"rings", times(static_cast<std::int64_t>(num_writers), ring_bytes), "use fewer ranks"});

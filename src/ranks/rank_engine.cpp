@@ -52,6 +52,16 @@ std::size_t exchange_bytes(const Job& job, const ModelConfig& config, Roles role
   return model::RowExchange::bytes(config, job.model.compute, resolve_limits(job, config).max_tokens_in_flight);
 }
 
+bool rebalances(const Job& job, std::size_t num_expert_ranks) { return job.rebalance.interval_s > 0 && num_expert_ranks > 1; }
+
+std::size_t live_bytes(const Job& job, const ModelConfig& config, const policy::TablePlacement& placement, std::span<const RankId> expert_ranks,
+                       RankId rank) {
+  const BoardLayout layout(config, expert_ranks.size(), job.rebalance.spare_places);
+  if (std::ranges::find(expert_ranks, rank) == expert_ranks.end()) return layout.parts;
+  const std::size_t num_parts = placement.hosted(rank).size() + static_cast<std::size_t>(job.rebalance.spare_places);
+  return layout.parts + num_parts * model::ExpertStack::expert_bytes(config, job.model.compute);
+}
+
 RankEngine::RankEngine(Parts parts, PhaseClock& clock, EventLoop::Beat beat)
     : parts_(std::move(parts)),
       row_config_(config_of_rows(parts_.job, parts_.config, parts_.placement, parts_.attention_ranks, parts_.expert_ranks)),
@@ -62,12 +72,13 @@ RankEngine::RankEngine(Parts parts, PhaseClock& clock, EventLoop::Beat beat)
   if (has_experts(parts_.roles)) make_experts();
   std::vector<int> hosted_per_layer;
   for (int layer = 0; layer < parts_.config.num_layers; ++layer) {
-    hosted_per_layer.push_back(expert_stack_ == nullptr ? 0 : expert_stack_->num_hosted(LayerId(layer)));
+    hosted_per_layer.push_back(expert_stack_ == nullptr ? 0 : expert_stack_->num_places(LayerId(layer)));
   }
   table_ = std::make_unique<policy::QueueTable>(stages_.queues_per_stage(hosted_per_layer));
   scheduler_ = policy::make_scheduler(parts_.job.schedule);
   if (has_attention(parts_.roles)) make_attention(std::move(parts_.claim), std::move(parts_.sink));
   if (has_experts(parts_.roles)) make_expert_side();
+  if (parts_.peers != nullptr) make_live();
   make_loop(std::move(hosted_per_layer), clock, std::move(beat));
 }
 
@@ -115,6 +126,7 @@ void RankEngine::make_loop(std::vector<int> hosted_per_layer, PhaseClock& clock,
                        .attention = attention_.get(),
                        .experts = expert_side_.get(),
                        .expert_ranks = parts_.expert_ranks,
+                       .live = live_.get(),
                        .gather_short_batches = parts_.job.schedule.gather_short_batches},
       std::move(beat));
 }
@@ -125,8 +137,46 @@ void RankEngine::make_experts() {
   for (const policy::HostedExpert& expert : parts_.placement.hosted(parts_.transport.rank())) {
     hosted.push_back({expert.layer, expert.expert});
   }
+  model::ExpertRoom room;
+  if (parts_.peers != nullptr) {
+    const BoardLayout layout(parts_.config, parts_.expert_ranks.size(), parts_.job.rebalance.spare_places);
+    room = {.memory = parts_.peers->own().subspan(layout.parts),
+            .num_spare = parts_.job.rebalance.spare_places,
+            .num_places = policy::PlacementBook(parts_.placement.maps(), parts_.job.rebalance.spare_places).num_places()};
+  }
   expert_stack_ = std::make_unique<model::ExpertStack>(parts_.config, parts_.job.model.compute, parts_.tensors, hosted,
-                                                       limits_.expert_rows);
+                                                       limits_.expert_rows, room);
+}
+
+void RankEngine::make_live() {
+  const Job::Rebalance& options = parts_.job.rebalance;
+  const policy::PlacementBook book(parts_.placement.maps(), options.spare_places);
+  const BoardLayout layout(parts_.config, parts_.expert_ranks.size(), options.spare_places);
+  std::unique_ptr<Coordinator> coordinator;
+  // The first expert rank stays until no attention rank needs experts any more.
+  if (parts_.transport.rank() == parts_.expert_ranks.front()) {
+    coordinator = std::make_unique<Coordinator>(
+        Coordinator::Parts{.memory = *parts_.peers,
+                           .layout = layout,
+                           .config = parts_.config,
+                           .options = options,
+                           .seed = parts_.job.run.seed,
+                           .attention_ranks = parts_.attention_ranks,
+                           .expert_ranks = parts_.expert_ranks,
+                           .curves = speed_curves(parts_.job, static_cast<int>(parts_.expert_ranks.size())),
+                           .expert_bytes = model::ExpertStack::expert_bytes(parts_.config, parts_.job.model.compute)},
+        book);
+  }
+  live_ = std::make_unique<LivePlacement>(LivePlacement::Parts{.memory = *parts_.peers,
+                                                               .layout = layout,
+                                                               .expert_ranks = parts_.expert_ranks,
+                                                               .placement = live_maps_.get(),
+                                                               .attention = attention_.get(),
+                                                               .stack = expert_stack_.get(),
+                                                               .experts = expert_side_.get(),
+                                                               .coordinator = std::move(coordinator),
+                                                               .interval_s = options.interval_s},
+                                          book);
 }
 
 void RankEngine::make_expert_side() {
@@ -141,6 +191,7 @@ void RankEngine::make_expert_side() {
   const ExpertSideOptions options{
       .compute = parts_.job.model.compute,
       .hidden_size = parts_.config.hidden_size,
+      .num_experts = parts_.config.num_experts,
       .max_rows_per_call = limits_.expert_rows,
       .max_rows_stored = parts_.all_to_all != nullptr
                              ? 0  // rows are read where they arrive
@@ -175,7 +226,8 @@ void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
   if (parts_.job.capacity.method != CapacityMethod::off) {
     capacity_ = std::make_unique<CapacityStage>(parts_.job, parts_.config, parts_.placement, parts_.attention_ranks, parts_.expert_ranks, self);
   }
-  router_ = std::make_unique<policy::ReplicaRouter>(parts_.placement, parts_.config.num_layers, parts_.config.num_experts, num_ranks,
+  if (parts_.peers != nullptr) live_maps_ = std::make_unique<policy::TablePlacement>(parts_.placement);
+  router_ = std::make_unique<policy::ReplicaRouter>(live_maps_ != nullptr ? *live_maps_ : parts_.placement, parts_.config.num_layers, parts_.config.num_experts, num_ranks,
                                                     parts_.transport.rank().value, parts_.job.replicas);
   attention_ = std::make_unique<AttentionSide>(
       AttentionSide::Parts{.config = parts_.config,

@@ -12,6 +12,7 @@
 
 #include "base/job.hpp"
 #include "base/tensor.hpp"
+#include "comm/peer_memory.hpp"
 #include "comm/ring.hpp"
 #include "comm/transport.hpp"
 #include "model/expert_stack.hpp"
@@ -20,6 +21,7 @@
 #include "policy/placement.hpp"
 #include "policy/scheduler.hpp"
 #include "ranks/event_loop.hpp"
+#include "ranks/live_placement.hpp"
 #include "ranks/lockstep_loop.hpp"
 #include "ranks/workload.hpp"
 
@@ -39,6 +41,12 @@ comm::RingOptions ring_options(const ModelConfig& config, ComputeType compute, s
 /// Memory for the exchange of rows that a rank has to give.
 std::size_t exchange_bytes(const Job& job, const ModelConfig& config, Roles roles);
 
+/// Whether experts move while the job runs.
+bool rebalances(const Job& job, std::size_t num_expert_ranks);
+/// Memory for that, which a rank has to give: its expert weights are in it.
+std::size_t live_bytes(const Job& job, const ModelConfig& config, const policy::TablePlacement& placement, std::span<const RankId> expert_ranks,
+                       RankId rank);
+
 class RankEngine {
  public:
   struct Parts {
@@ -47,7 +55,7 @@ class RankEngine {
     const TensorLookup& tensors;
     const model::Tokenizer* tokenizer;  ///< attention roles only
     const model::ChatTemplate* chat_template;  ///< attention roles only
-    const policy::ExpertPlacement& placement;
+    const policy::TablePlacement& placement;
     Roles roles;
     std::vector<RankId> attention_ranks, expert_ranks;
     comm::Transport& transport;
@@ -57,6 +65,7 @@ class RankEngine {
     /// Ranks of this node, this one among them, and the memory that each gave for the exchange of its rows
     /// (exchange_bytes): what they have in flight is not copied. Empty: only own rows of a colocated rank are not.
     std::map<RankId, std::span<std::byte>> exchanges = {};
+    comm::PeerMemory* peers = nullptr;     ///< of live_bytes, where experts move while the job runs, else nullptr
     comm::AllToAll* all_to_all = nullptr;  ///< for schedule.execution = lockstep, else nullptr
   };
   /// Reads and packs the weights that the rank's roles need, or its share of those that a node shares: then the
@@ -77,6 +86,7 @@ class RankEngine {
   [[nodiscard]] const CapacityStage* capacity() const { return capacity_.get(); }  ///< nullptr where experts have none
   [[nodiscard]] const policy::RoutingRecorder* recorder() const { return recorder_.get(); }  ///< nullptr: not recording
   [[nodiscard]] const ExpertSide* experts() const { return expert_side_.get(); }
+  [[nodiscard]] const LivePlacement* live() const { return live_.get(); }  ///< nullptr: experts stay where they are
   /// Packed weights of this rank.
   [[nodiscard]] std::int64_t weight_bytes() const;
   /// Bytes by kind, so that peak memory can be explained.
@@ -87,6 +97,7 @@ class RankEngine {
   void make_experts();
   void make_expert_side();
   void make_ring_sender();
+  void make_live();
   [[nodiscard]] bool has_replicas() const;
   void make_loop(std::vector<int> hosted_per_layer, PhaseClock& clock, EventLoop::Beat beat);
 
@@ -95,6 +106,7 @@ class RankEngine {
   Job::Limits limits_;
   StageMap stages_;
   Outbox outbox_;
+  std::unique_ptr<policy::TablePlacement> live_maps_;  // the placement that attention sends by, where it changes
   std::unique_ptr<model::ExpertStack> expert_stack_;
   std::unique_ptr<policy::QueueTable> table_;
   std::unique_ptr<policy::Scheduler> scheduler_;
@@ -110,6 +122,7 @@ class RankEngine {
   std::unique_ptr<ExpertSide> expert_side_;
   std::unique_ptr<RingSender> ring_sender_;     // one of the two
   std::unique_ptr<PairCollector> collector_;
+  std::unique_ptr<LivePlacement> live_;
   std::unique_ptr<EventLoop> loop_;         // one of the two
   std::unique_ptr<LockstepLoop> lockstep_;
 };

@@ -97,6 +97,12 @@ void visit(Report& report, Archive& archive) {
   archive(report.trace.num_layers);
   archive(report.trace.num_experts);
   archive(report.trace.rows);
+  archive(report.live.is_on);
+  archive(report.live.counters);
+  archive(report.live.longest_expert_call_s);
+  archive(report.live.num_spare);
+  archive(report.live.changes);
+  archive(report.live.moves);
 }
 
 void fill_activation(io::ExpertActivation& table, const std::vector<RankReport>& reports) {
@@ -180,14 +186,9 @@ void fill_rank_tables(io::RunRecord& record, const std::vector<RankReport>& repo
   for (const RankReport& report : reports) traces.push_back(report.trace);
   policy::RoutingTrace trace = policy::add_traces(std::move(traces));
   record.trace = {trace.step_tokens, trace.num_steps, trace.num_layers, trace.num_experts, std::move(trace.rows)};
-  io::PlacementHistory& placement = record.placement;
-  placement.num_generations = 1;
-  placement.num_layers = num_layers;
-  placement.num_ranks = static_cast<int>(reports.size());
-  for (const RankReport& report : reports) {
-    for (const auto& layer : report.load) placement.num_places = std::max(placement.num_places, static_cast<int>(layer.size()));
-  }
-  placement.expert.assign(static_cast<std::size_t>(num_layers) * reports.size() * static_cast<std::size_t>(placement.num_places), -1);
+  std::vector<LiveReport> live;
+  for (const RankReport& report : reports) live.push_back(report.live);
+  fill_rebalance(record, live, *setup.placement, setup.layout.expert_ranks);
   for (const RankReport& report : reports) {
     for (std::size_t i = 0; i < num_phases; ++i) {
       record.timing.push_back({static_cast<int>(report.rank), report.role, report.node, static_cast<Phase>(i), report.phases[i]});
@@ -199,14 +200,12 @@ void fill_rank_tables(io::RunRecord& record, const std::vector<RankReport>& repo
       record.latencies.push_back({.rank = static_cast<int>(report.rank), .inter_token_count = times.count(), .inter_token_p50_s = times.quantile(0.5),
                                   .inter_token_p99_s = times.quantile(0.99), .inter_token_max_s = times.quantile(1.0)});
     }
-    record.memory.push_back({static_cast<int>(report.rank), report.peak_rss_bytes});
-    for (const policy::HostedExpert& hosted : setup.placement->hosted(RankId(report.rank))) {
-      record.load.rows[hosted.layer.idx() * static_cast<std::size_t>(num_experts) + hosted.expert.idx()] +=
-          report.load[hosted.layer.idx()][hosted.place.idx()];
-      const std::size_t cell = (hosted.layer.idx() * reports.size() + static_cast<std::size_t>(report.rank)) *
-                                   static_cast<std::size_t>(placement.num_places) + hosted.place.idx();
-      placement.expert[cell] = hosted.expert.value;
+    for (std::size_t layer = 0; layer < report.load.size(); ++layer) {
+      for (std::size_t expert = 0; expert < report.load[layer].size(); ++expert) {
+        record.load.rows[layer * static_cast<std::size_t>(num_experts) + expert] += report.load[layer][expert];
+      }
     }
+    record.memory.push_back({static_cast<int>(report.rank), report.peak_rss_bytes});
   }
 }
 

@@ -18,6 +18,7 @@
 #include "ranks/attention_side.hpp"
 #include "ranks/expert_side.hpp"
 #include "ranks/job_setup.hpp"
+#include "ranks/live_report.hpp"
 #include "ranks/workload.hpp"
 
 namespace moebius::ranks {
@@ -35,10 +36,11 @@ struct RankReport {
   std::int64_t kv_blocks_evicted = 0;
   std::vector<std::int64_t> inter_token_buckets;  ///< of a LatencyHistogram; empty without generations
   ExpertCounters experts;
-  std::vector<std::vector<std::int64_t>> load;    ///< rows computed per [layer][place]
+  std::vector<std::vector<std::int64_t>> load;    ///< rows computed per [layer][logical expert]
   policy::ActivationCounters activation;          ///< empty without attention
   std::vector<policy::CapacityCounters> capacity; ///< [layers]; empty where experts have no capacity
   policy::RoutingTrace trace;                     ///< empty where nothing was recorded
+  LiveReport live;
 };
 
 /// Between ranks of one build; a report that was cut short is a broken contract.

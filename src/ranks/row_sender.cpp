@@ -43,10 +43,10 @@ RingSender::RingSender(Outbox& outbox, const model::RowExchange& rows, std::size
   }
 }
 
-void RingSender::send(LayerId layer, RankId to, std::span<const RowPair> pairs) {
+void RingSender::send(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs) {
   if (to.idx() < in_reach_.size() && in_reach_[to.idx()] != 0) {
     for (std::size_t begin = 0; begin < pairs.size(); begin += max_pairs_in_place_) {
-      send_in_place(layer, to, pairs.subspan(begin, std::min(max_pairs_in_place_, pairs.size() - begin)));
+      send_in_place(layer, generation, to, pairs.subspan(begin, std::min(max_pairs_in_place_, pairs.size() - begin)));
     }
     return;
   }
@@ -57,15 +57,15 @@ void RingSender::send(LayerId layer, RankId to, std::span<const RowPair> pairs) 
       if (new_row && num_rows == max_rows_per_block_) break;
       num_rows += new_row ? 1 : 0;
     }
-    send_rows(layer, to, pairs.first(end));
+    send_rows(layer, generation, to, pairs.first(end));
     pairs = pairs.subspan(end);
   }
 }
 
-void RingSender::send_in_place(LayerId layer, RankId to, std::span<const RowPair> pairs) {
+void RingSender::send_in_place(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs) {
   const comm::MessageHeader header{.kind = static_cast<std::uint16_t>(BlockKind::dispatch_in_place),
                                    .layer = static_cast<std::uint16_t>(layer.value),
-                                   .generation = 0,
+                                   .generation = generation,
                                    .num_rows = 0,
                                    .num_pairs = static_cast<std::uint32_t>(pairs.size())};
   outbox_.send(to, header, pairs.size_bytes(), [&](std::span<std::byte> bytes) {
@@ -73,13 +73,13 @@ void RingSender::send_in_place(LayerId layer, RankId to, std::span<const RowPair
   });
 }
 
-void RingSender::send_rows(LayerId layer, RankId to, std::span<const RowPair> pairs) {
+void RingSender::send_rows(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs) {
   std::size_t num_rows = 0;
   for (std::size_t i = 0; i < pairs.size(); ++i) num_rows += begins_row(pairs, i) ? 1 : 0;
   const BlockLayout layout = dispatch_layout(num_rows, pairs.size(), row_bytes_);
   const comm::MessageHeader header{.kind = static_cast<std::uint16_t>(BlockKind::dispatch),
                                    .layer = static_cast<std::uint16_t>(layer.value),
-                                   .generation = 0,
+                                   .generation = generation,
                                    .num_rows = static_cast<std::uint32_t>(num_rows),
                                    .num_pairs = static_cast<std::uint32_t>(pairs.size())};
   outbox_.send(to, header, layout.total_bytes, [&](std::span<std::byte> bytes) { write_dispatch(pairs, rows_, row_bytes_, layout, bytes); });

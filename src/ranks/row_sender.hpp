@@ -16,9 +16,9 @@ namespace moebius::ranks {
 class RowSender {
  public:
   virtual ~RowSender() = default;
-  /// Rows of a micro-batch for experts of `to`; their hidden states stand in the exchange of this rank. The pairs of a row
-  /// are side by side.
-  virtual void send(LayerId layer, RankId to, std::span<const RowPair> pairs) = 0;
+  /// Rows of a micro-batch for experts of `to`, by a generation of the placement; their hidden states stand in the exchange
+  /// of this rank. The pairs of a row are side by side.
+  virtual void send(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs) = 0;
 };
 
 /// Through rings, at once: only the pairs where `to` reaches the exchange, else each hidden state once beside them.
@@ -27,11 +27,11 @@ class RingSender final : public RowSender {
   /// row_bytes: of a hidden state. in_reach: expert ranks that reach `rows`.
   RingSender(Outbox& outbox, const model::RowExchange& rows, std::size_t row_bytes, int experts_per_token,
              std::size_t max_payload_bytes, std::span<const RankId> in_reach);
-  void send(LayerId layer, RankId to, std::span<const RowPair> pairs) override;
+  void send(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs) override;
 
  private:
-  void send_in_place(LayerId layer, RankId to, std::span<const RowPair> pairs);
-  void send_rows(LayerId layer, RankId to, std::span<const RowPair> pairs);
+  void send_in_place(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs);
+  void send_rows(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs);
 
   Outbox& outbox_;
   model::RowExchange rows_;

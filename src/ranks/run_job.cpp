@@ -14,6 +14,7 @@
 #include "comm/all_to_all.hpp"
 #include "comm/control_board.hpp"
 #include "comm/node_segments.hpp"
+#include "comm/peer_memory.hpp"
 #include "comm/ring_transport.hpp"
 #include "comm/shared_memory.hpp"
 #include "comm/window.hpp"
@@ -82,6 +83,7 @@ RankReport make_report(const comm::Session& session, const RankEngine& engine, R
     report.experts = engine.experts()->counters();
     report.load = engine.experts()->load();
   }
+  report.live = make_live_report(engine.live(), engine.experts());
   return report;
 }
 
@@ -138,6 +140,10 @@ JobOutcome conclude(const std::vector<RankReport>& reports, const io::MasterSumm
     busiest = std::max(busiest, report.experts.rows_computed);
     num_experts_ranks += report.role != to_string(Roles::attention);
     outcome.expert_calls += report.experts.calls;
+    outcome.generations += static_cast<std::int64_t>(report.live.changes.size());
+    outcome.experts_moved += static_cast<std::int64_t>(report.live.moves.size());
+    outcome.largest_stall_s = std::max(outcome.largest_stall_s, report.live.counters.largest_stall_s);
+    outcome.longest_expert_call_s = std::max(outcome.longest_expert_call_s, report.live.longest_expert_call_s);
   }
   outcome.conserved = sent == received_by_experts && sent == computed && sent == returned && sent == arrived &&
                       outcome.rows_before + emitted == master.num_rows;
@@ -186,7 +192,7 @@ io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, co
 /// Weights, queues and loop of this rank.
 std::unique_ptr<RankEngine> make_engine(const Job& job, JobSetup& setup, comm::Transport& transport, PhaseClock& clock,
                                         const comm::SharedMemory& weights,
-                                        const std::map<RankId, std::span<std::byte>>& exchanges, comm::AllToAll* all_to_all, ClaimSource claim, RowSink sink,
+                                        const std::map<RankId, std::span<std::byte>>& exchanges, comm::PeerMemory* peers, comm::AllToAll* all_to_all, ClaimSource claim, RowSink sink,
                                         Heartbeat& heartbeat) {
   auto engine = std::make_unique<RankEngine>(RankEngine::Parts{.job = job,
                                                                .config = setup.config,
@@ -203,6 +209,7 @@ std::unique_ptr<RankEngine> make_engine(const Job& job, JobSetup& setup, comm::T
                                                                .attention_weights = {.memory = weights.memory(),
                                                                                      .share = {weights.member_idx(), weights.num_members()}},
                                                                .exchanges = exchanges,
+                                                               .peers = peers,
                                                                .all_to_all = all_to_all},
                                              clock, [&](const LoopStatus& status) { heartbeat.beat(status); });
   clock.mark(Phase::load, 0, setup.checkpoint->counters().bytes);
@@ -315,6 +322,21 @@ std::unique_ptr<io::BlockWriter> begin_output(comm::Session& session, const JobS
   return writer;
 }
 
+/// Collective: the memory by which experts move while the job runs; nullptr where they stay.
+std::unique_ptr<comm::PeerMemory> make_peers(comm::Session& session, const Job& job, const JobSetup& setup) {
+  if (!rebalances(job, setup.layout.expert_ranks.size())) return nullptr;
+  return std::make_unique<comm::PeerMemory>(
+      session, live_bytes(job, setup.config, *setup.placement, setup.layout.expert_ranks, session.rank()));
+}
+
+/// Collective, when nobody reads or writes any more.
+void close_memory(comm::AllToAll& all_to_all, comm::NodeSegments& exchanges, comm::SharedMemory& weights, comm::Window& window) {
+  all_to_all.close();
+  exchanges.close();
+  weights.close();
+  window.close();
+}
+
 }  // namespace
 
 JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const RunOptions& options) {
@@ -362,12 +384,14 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   // Only messages through shared memory order what ranks store in each other's exchange.
   const auto exchanges_in_use = !lockstep && window.fast_path() == comm::FastPath::on ? exchanges.segments() : std::map<RankId, std::span<std::byte>>();
   comm::AllToAll all_to_all(session);
+  const std::unique_ptr<comm::PeerMemory> peers = make_peers(session, job, setup);
   clock.mark(Phase::idle);
   together(session, [&] {
-    engine = make_engine(job, setup, transport, clock, weights, exchanges_in_use, lockstep ? &all_to_all : nullptr,
+    engine = make_engine(job, setup, transport, clock, weights, exchanges_in_use, peers.get(), lockstep ? &all_to_all : nullptr,
                          claim_lines(setup, board, stop, num_unknown_fields), sink, heartbeat);
   });
   weights.publish();
+  if (peers != nullptr) peers->publish(session);
   // Only now, when nothing but the run itself can fail: a job that could not start leaves no results behind.
   writer = begin_output(session, setup, job);
 
@@ -381,10 +405,8 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   heartbeat.wait_for_all(transport, clock);
   for (std::size_t i = 0; i < num_phases; ++i) mine.phases[i] = clock.total(static_cast<Phase>(i));
   const JobOutcome outcome = wind_up(session, setup, resolved, options, mine);
-  all_to_all.close();
-  exchanges.close();
-  weights.close();
-  window.close();
+  if (peers != nullptr) peers->close();
+  close_memory(all_to_all, exchanges, weights, window);
   setup.communicators.free();
   return outcome;
 }

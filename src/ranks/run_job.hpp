@@ -64,6 +64,8 @@ struct JobOutcome {
   ActivationSummary activation;
   policy::CapacityCounters capacity;
   std::int64_t expert_calls = 0;  ///< each reads the weights of an expert once
+  std::int64_t generations = 0, experts_moved = 0;  ///< changes of the placement while the job ran
+  double largest_stall_s = 0, longest_expert_call_s = 0;  ///< a turn of a loop that moved experts; 0 where none may move
   double imbalance = 1.0;   ///< busiest expert rank over the mean, in rows
   std::int64_t peak_rss_bytes = 0;  ///< of the largest rank
   std::string memory;               ///< what the largest rank of each role uses it for, a line each

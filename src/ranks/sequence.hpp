@@ -81,6 +81,7 @@ struct Segment {
   std::int32_t ready_layer = 0;   ///< it may enter this layer's queue once its predecessor has
   std::int32_t entered_layer = -1;///< newest layer whose queue it entered
   std::int32_t num_outputs_missing = 0;  ///< (token, expert) rows that are not back yet
+  std::uint32_t generation = 0;   ///< of the placement that these were sent by
   double queued_s = 0;
 
   [[nodiscard]] std::int32_t num_tokens() const { return static_cast<std::int32_t>(rows.size()); }

@@ -102,7 +102,8 @@ prefix_cache = false
   EXPECT_EQ(j.limits.kv_tokens, 5'000'000'000);
   EXPECT_FALSE(j.limits.prefix_cache);
   for (const auto& entry : job.entries) {
-    const bool elsewhere = entry.key.starts_with("run.") || entry.key.starts_with("placement.") || entry.key.starts_with("replicas.") || entry.key.starts_with("capacity.");
+    const bool elsewhere = entry.key.starts_with("run.") || entry.key.starts_with("placement.") || entry.key.starts_with("replicas.") ||
+                      entry.key.starts_with("rebalance.") || entry.key.starts_with("capacity.");
     EXPECT_EQ(entry.origin == "default", elsewhere) << entry.key << " is in the wrong test, or in none";
   }
 }
@@ -265,6 +266,11 @@ emulated_slowdown = [1, 2.5]
 ratio = 1.25
 router = "metro"
 knee_rows = 3
+[rebalance]
+interval_s = 0.5
+horizon_s = 20
+spare_places = 3
+force = true
 [capacity]
 method = "expanded_drop"
 gamma = 1.25
@@ -287,6 +293,10 @@ rounds = 7
   EXPECT_EQ(j.replicas.ratio, 1.25);
   EXPECT_EQ(j.replicas.router, ReplicaRouterKind::metro);
   EXPECT_EQ(j.replicas.knee_rows, 3);
+  EXPECT_EQ(j.rebalance.interval_s, 0.5);
+  EXPECT_EQ(j.rebalance.horizon_s, 20);
+  EXPECT_EQ(j.rebalance.spare_places, 3);
+  EXPECT_TRUE(j.rebalance.force);
   EXPECT_EQ(j.capacity.method, CapacityMethod::expanded_drop);
   EXPECT_EQ(j.capacity.gamma, 1.25);
   EXPECT_EQ(j.capacity.layer_gamma, (std::vector<double>{2, 3}));
@@ -296,7 +306,8 @@ rounds = 7
   EXPECT_EQ(j.capacity.min_mean_load, 4);
   EXPECT_EQ(j.capacity.rounds, 7);
   for (const auto& entry : job.entries) {
-    const bool here = entry.key.starts_with("placement.") || entry.key.starts_with("replicas.") || entry.key.starts_with("capacity.");
+    const bool here = entry.key.starts_with("placement.") || entry.key.starts_with("replicas.") ||
+                      entry.key.starts_with("rebalance.") || entry.key.starts_with("capacity.");
     if (here) { EXPECT_NE(entry.origin, "default") << entry.key << " is not in this test"; }
   }
 }

@@ -12,6 +12,7 @@
 
 #include "base/clock.hpp"
 #include "comm/loopback_transport.hpp"
+#include "comm/peer_memory.hpp"
 #include "io/model_files.hpp"
 #include "io/row_digest.hpp"
 #include "io/safetensors.hpp"
@@ -25,6 +26,9 @@ struct EngineRun {
   std::map<std::pair<std::int64_t, int>, Row> rows;  ///< by (line, choice)
   std::vector<std::int64_t> lines;                   ///< in the order in which their rows came out
   std::int64_t pairs_sent = 0, rows_computed = 0, outputs_received = 0, micro_batches = 0, refused = 0, turns = 0;
+  std::vector<LiveChange> changes;                   ///< of the placement, where experts move
+  std::vector<policy::ExpertMove> moves;             ///< of all of them
+  std::int64_t bytes_staged = 0;
   std::int64_t tokens_fed = 0, root_tokens = 0, root_tokens_reused = 0, blocks_evicted = 0;
   [[nodiscard]] Digest128 digest() const {
     Digest128 sum;
@@ -47,6 +51,28 @@ struct TestModel {
   model::ChatTemplate chat_template;
 };
 
+/// The memory by which ranks move experts, where the job asks for that.
+class PeerMemories {
+ public:
+  PeerMemories(const TestModel& model, const Job& job, const policy::TablePlacement& placement, std::span<const RankId> expert_ranks, int num_ranks) {
+    if (!rebalances(job, expert_ranks.size())) return;
+    std::vector<std::span<std::byte>> memories;
+    for (int rank = 0; rank < num_ranks; ++rank) {
+      const std::size_t bytes = live_bytes(job, model.config, placement, expert_ranks, RankId(rank));
+      memory_.push_back(std::make_unique<std::byte[]>(bytes + line));
+      const std::size_t beyond = reinterpret_cast<std::uintptr_t>(memory_.back().get()) % line;
+      memories.emplace_back(memory_.back().get() + (line - beyond), bytes);
+    }
+    for (int rank = 0; rank < num_ranks; ++rank) peers_.push_back(std::make_unique<comm::PeerMemory>(RankId(rank), memories));
+  }
+  [[nodiscard]] comm::PeerMemory* of(RankId rank) { return peers_.empty() ? nullptr : peers_[rank.idx()].get(); }
+
+ private:
+  static constexpr std::size_t line = 64;
+  std::vector<std::unique_ptr<std::byte[]>> memory_;
+  std::vector<std::unique_ptr<comm::PeerMemory>> peers_;
+};
+
 /// Adds what a rank counted; fails the test where it kept blocks or promises of the KV cache.
 inline void add_counters(const RankEngine& engine, EngineRun& run) {
   if (engine.attention() != nullptr) {
@@ -62,6 +88,13 @@ inline void add_counters(const RankEngine& engine, EngineRun& run) {
     EXPECT_EQ(kv.num_used(), 0);
     EXPECT_EQ(kv.num_reserved(), 0);
     EXPECT_EQ(kv.num_kept() + kv.num_free(), kv.num_blocks());
+  }
+  if (engine.live() != nullptr) {
+    run.bytes_staged += engine.live()->counters().bytes_staged;
+    if (engine.live()->coordinator() != nullptr) {
+      run.changes = engine.live()->coordinator()->changes();
+      run.moves = engine.live()->coordinator()->moves();
+    }
   }
   if (engine.experts() != nullptr) run.rows_computed += engine.experts()->counters().rows_computed;
 }
@@ -115,6 +148,7 @@ inline EngineRun run_engines(const TestModel& model, const Job& job, int num_ran
     memory.push_back(std::make_unique_for_overwrite<std::byte[]>(bytes));
     exchanges[RankId(rank)] = {memory.back().get(), bytes};
   }
+  PeerMemories peers(model, job, *placement, layout.expert_ranks, num_ranks);
   std::vector<std::unique_ptr<PhaseClock>> clocks;
   std::vector<std::unique_ptr<RankEngine>> engines;
   for (int rank = 0; rank < num_ranks; ++rank) {
@@ -134,7 +168,8 @@ inline EngineRun run_engines(const TestModel& model, const Job& job, int num_ran
                           .transport = network.endpoint(id),
                           .claim = claim,
                           .sink = sink,
-                          .exchanges = exchanges},
+                          .exchanges = exchanges,
+                          .peers = peers.of(id)},
         *clocks.back(), [](const LoopStatus&) {}));
   }
   std::mt19937_64 random(seed);

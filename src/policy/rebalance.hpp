@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Whether and how the placement should change while a job runs. From recent loads to moves of physical experts; pure and
+// deterministic, ties to the lowest layer, rank, place.
+//
+// A layer is as long as its slowest rank: SCORE of gem.hpp over the last windows of time, with the speeds of the ranks.
+// From where experts are, exchanges are looked for that shorten it: two experts of different ranks change places, or one
+// goes alone to a rank with room to spare. So few experts move, and names of ranks never matter. An exchange counts for
+// what it saves in the window in which it saves least: what is only noise of one window does not count.
+//
+// The gain test: exchanges are taken by gain per move while each saves more time over the horizon than its moves cost,
+// and all together more than a change costs and a least share of the expert time. So a balanced system does not move.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "policy/gem.hpp"
+#include "policy/placement_book.hpp"
+#include "policy/speed_curve.hpp"
+
+namespace moebius::policy {
+
+/// One or two moves of a layer that belong together; places are given when they are chosen.
+struct Exchange {
+  std::vector<ExpertMove> moves;
+  double gain = 0;  ///< of this exchange and all before it in its list
+};
+
+/// What could be done in one layer, one exchange after the other.
+struct LayerExchanges {
+  double seconds = 0;  ///< SCORE as it is
+  std::vector<Exchange> exchanges;
+};
+
+/// At most `most` exchanges. loads: rows per expert in each window; replicas share them evenly.
+LayerExchanges find_exchanges(int layer, const PlacementBook& book, const LayerTrace& loads, std::span<const SpeedCurve> curves, int most);
+
+struct RebalanceTerms {
+  double busy_share = 1.0;   ///< of its time that the busiest rank spends in expert calls
+  double horizon_s = 0;      ///< how long a placement is taken to be of use
+  double move_cost_s = 0;    ///< of one move
+  double change_cost_s = 0;  ///< of a change, whatever moves
+  double least_share = 0.02; ///< of the expert time that has to be saved
+};
+
+struct RebalancePlan {
+  std::vector<ExpertMove> moves;  ///< empty: nothing is worth it
+  double gain_s = 0, cost_s = 0;  ///< over the horizon
+};
+
+/// layers: of all layers with experts.
+RebalancePlan choose_exchanges(std::span<const LayerExchanges> layers, const PlacementBook& book, const RebalanceTerms& terms);
+
+/// Moves for the sake of moving: in up to as many layers as all ranks have free parts, ranks in a random cycle give an
+/// expert to the next one. By seed and number of the change; empty where no two ranks can.
+std::vector<ExpertMove> forced_moves(const PlacementBook& book, std::uint64_t seed, std::uint32_t change);
+
+}  // namespace moebius::policy

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ranks/coordinator.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.hpp"
+
+namespace moebius::ranks {
+namespace {
+
+/// Windows of load that a plan has to be good for.
+constexpr std::size_t num_windows = 2;
+/// What copying costs before anything was copied: a byte read and a byte written, at a pace that any machine keeps.
+constexpr double first_guess_bytes_per_s = 1e9;
+
+std::vector<RankId> all_of(std::span<const RankId> attention_ranks, std::span<const RankId> expert_ranks) {
+  std::vector<RankId> ranks(attention_ranks.begin(), attention_ranks.end());
+  ranks.insert(ranks.end(), expert_ranks.begin(), expert_ranks.end());
+  std::ranges::sort(ranks);
+  ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
+  return ranks;
+}
+
+}  // namespace
+
+Coordinator::Coordinator(Parts parts, policy::PlacementBook book)
+    : parts_(std::move(parts)), book_(std::move(book)),
+      acknowledged_(parts_.memory, all_of(parts_.attention_ranks, parts_.expert_ranks), BoardLayout::acknowledged),
+      moved_on_(parts_.memory, parts_.attention_ranks, BoardLayout::moved_on), reports_(parts_.expert_ranks.size()), reads_(reports_.size()) {}
+
+void Coordinator::turn(double now) {
+  if (!start_s_) {
+    start_s_ = now;
+    next_s_ = parts_.options.force ? now + parts_.options.interval_s : now;
+  }
+  switch (state_) {
+    case State::waiting:
+      if (now < next_s_) return;
+      if (parts_.options.force) {
+        if (const auto moves = policy::forced_moves(book_, parts_.seed, generation_ + 1); !moves.empty()) return announce(moves, now);
+        next_s_ = now + parts_.options.interval_s;
+        return;
+      }
+      start_reading();
+      state_ = State::reading;
+      [[fallthrough]];
+    case State::reading:
+      if (finish_reading()) take_snapshot(now);
+      return;
+    case State::planning:
+      if (next_layer_ < parts_.config.num_layers) return plan_layer();
+      return decide(now);
+    case State::staging:
+      if (!acknowledged_.reach(generation_)) return;
+      pending_.time_s = now - *start_s_;
+      pending_.staging_s = now - announced_s_;
+      changes_.push_back(pending_);
+      store_stage(Step::published);
+      state_ = State::leaving;
+      return;
+    case State::leaving:
+      if (!moved_on_.reach(generation_)) return;
+      book_.end();
+      store_stage(Step::ended);
+      last_ = {};  // the next window begins with a new snapshot
+      next_s_ = parts_.options.force ? now + parts_.options.interval_s : now;
+      state_ = State::waiting;
+      return;
+  }
+}
+
+void Coordinator::start_reading() {
+  const std::size_t bytes = BoardLayout::rows - BoardLayout::figures + parts_.layout.num_counts * sizeof(std::int64_t);
+  for (std::size_t rank = 0; rank < reports_.size(); ++rank) {
+    reports_[rank].resize(bytes);
+    reads_[rank] = parts_.memory.start_read(parts_.expert_ranks[rank], BoardLayout::figures, reports_[rank]);
+  }
+}
+
+bool Coordinator::finish_reading() {
+  bool all = true;
+  for (auto& read : reads_) {
+    if (read && parts_.memory.finished(*read)) read.reset();
+    all = all && !read;
+  }
+  return all;
+}
+
+void Coordinator::take_snapshot(double now) {
+  Snapshot snapshot{now, {}, std::vector<std::int64_t>(parts_.layout.num_counts)};
+  for (const auto& report : reports_) {
+    std::memcpy(&snapshot.figures.emplace_back(), report.data(), sizeof(RankFigures));
+    for (std::size_t i = 0; i < snapshot.rows.size(); ++i) {
+      std::int64_t rows = 0;
+      std::memcpy(&rows, report.data() + (BoardLayout::rows - BoardLayout::figures) + i * sizeof(rows), sizeof(rows));
+      snapshot.rows[i] += rows;
+    }
+  }
+  const Snapshot before = std::exchange(last_, std::move(snapshot));
+  next_s_ = now + parts_.options.interval_s;
+  state_ = State::waiting;
+  if (before.figures.empty()) return;
+  Window window{.length_s = now - before.time_s, .rows = last_.rows};
+  for (std::size_t i = 0; i < window.rows.size(); ++i) window.rows[i] -= before.rows[i];
+  for (std::size_t rank = 0; rank < last_.figures.size(); ++rank) {
+    window.busiest_s = std::max(window.busiest_s, last_.figures[rank].expert_s - before.figures[rank].expert_s);
+    window.num_rows += last_.figures[rank].rows - before.figures[rank].rows;
+  }
+  if (window.num_rows == 0) return;  // nothing to learn from
+  measure_last_change(window);
+  windows_.push_back(std::move(window));
+  if (windows_.size() > num_windows) windows_.erase(windows_.begin());
+  if (windows_.size() < num_windows) return;
+  next_layer_ = 0;
+  exchanges_.clear();
+  state_ = State::planning;
+}
+
+void Coordinator::measure_last_change(const Window& window) {
+  if (!before_last_change_) return;
+  const Window& before = *before_last_change_;
+  const double saved_per_row = before.busiest_s / static_cast<double>(before.num_rows) - window.busiest_s / static_cast<double>(window.num_rows);
+  changes_.back().measured_s = saved_per_row * static_cast<double>(before.num_rows) / before.length_s * parts_.options.horizon_s;
+  before_last_change_.reset();
+}
+
+void Coordinator::plan_layer() {
+  const int layer = next_layer_++;
+  if (!parts_.config.is_moe(LayerId(layer))) return;
+  const auto num_experts = static_cast<std::size_t>(parts_.config.num_experts);
+  policy::LayerTrace loads{static_cast<int>(windows_.size()), parts_.config.num_experts, {}};
+  for (const Window& window : windows_) {
+    const auto first = window.rows.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(layer) * num_experts);
+    loads.rows.insert(loads.rows.end(), first, first + static_cast<std::ptrdiff_t>(num_experts));
+  }
+  exchanges_.push_back(policy::find_exchanges(layer, book_, loads, parts_.curves, static_cast<int>(parts_.expert_ranks.size()) * parts_.options.spare_places));
+}
+
+policy::RebalanceTerms Coordinator::terms() const {
+  double length_s = 0, busiest_s = 0, staging_s = 0, stall_s = 0, staged_bytes = 0;
+  for (const Window& window : windows_) {
+    length_s += window.length_s;
+    busiest_s += window.busiest_s;
+  }
+  for (const RankFigures& figures : last_.figures) {
+    staging_s += figures.staging_s;
+    staged_bytes += static_cast<double>(figures.staged_bytes);
+    stall_s = std::max(stall_s, figures.largest_stall_s);
+  }
+  const double seconds_per_byte = staged_bytes > 0 ? staging_s / staged_bytes : 1 / first_guess_bytes_per_s;
+  return {.busy_share = std::min(busiest_s / length_s, 1.0),
+          .horizon_s = parts_.options.horizon_s,
+          .move_cost_s = seconds_per_byte * static_cast<double>(parts_.expert_bytes),
+          .change_cost_s = stall_s};
+}
+
+void Coordinator::decide(double now) {
+  const policy::RebalancePlan plan = policy::choose_exchanges(exchanges_, book_, terms());
+  state_ = State::waiting;
+  if (plan.moves.empty()) return;
+  before_last_change_ = windows_.back();
+  announce(plan.moves, now);
+  pending_.predicted_s = plan.gain_s;
+  pending_.cost_s = plan.cost_s;
+}
+
+void Coordinator::announce(std::span<const policy::ExpertMove> moves, double now) {
+  MOEBIUS_EXPECT(moves.size() <= parts_.layout.max_moves);
+  book_.begin(moves);
+  const std::uint64_t num_moves = moves.size();
+  std::byte* to = parts_.memory.own().data() + parts_.layout.moves;
+  std::memcpy(to, &num_moves, sizeof(num_moves));
+  std::memcpy(to + BoardLayout::line, moves.data(), moves.size_bytes());
+  ++generation_;
+  store_stage(Step::announced);
+  pending_ = {.generation = static_cast<std::int32_t>(generation_), .num_moves = static_cast<std::int32_t>(num_moves)};
+  moves_.insert(moves_.end(), moves.begin(), moves.end());
+  announced_s_ = now;
+  state_ = State::staging;
+}
+
+void Coordinator::store_stage(Step step) { parts_.memory.store_word(BoardLayout::stage, stage_word(generation_, step)); }
+
+}  // namespace moebius::ranks

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Experts move while the job runs: the digest stays that of a run in which they stay, also where the job was killed.
+. "$(dirname "$0")/lib.sh"
+job_file=$(job tests/data/mixed.jsonl "$work/out")
+force=(--set rebalance.interval_s=0.002 --set rebalance.force=true)
+prefix=()
+
+run() {  # run RANKS [--set ...]: leaves the summary in $work/stdout
+  local ranks=$1
+  shift
+  "$MPIRUN" default "$ranks" "${prefix[@]}" "$MOEBIUS" run "$job_file" --force-new "$@" >"$work/stdout" 2>"$work/stderr" || fail "$*: $(tail -5 "$work/stderr")"
+  [ "$(value conserved <"$work/stdout")" = true ] || fail "$*: rows sent, computed and received differ"
+}
+moved() {  # moved RANKS [--set ...]: same bits, and experts did move
+  run "$@" "${force[@]}"
+  [ "$(value digest <"$work/stdout")" = "$expected" ] || fail "$*: digest $(value digest <"$work/stdout"), expected $expected"
+  changes=$((changes + $(value generations <"$work/stdout")))
+  [ "$(value generations <"$work/stdout")" -gt 0 ] || fail "$*: nothing moved"
+}
+
+run 1
+expected=$(value digest <"$work/stdout")
+changes=0
+for seed_ranks in 2 3 4 5; do moved $seed_ranks --set layout.mode=colocated; done
+moved 3 --set layout.attention_ranks=1
+moved 4 --set layout.attention_ranks=2 --set rebalance.spare_places=1
+moved 5 --set layout.attention_ranks=2 --set replicas.ratio=1.5
+moved 3 --set layout.mode=colocated --set placement.emulated_slowdown=[1,1,20]
+prefix=(env MOEBIUS_SHARED_MEMORY=off)
+moved 3 --set layout.mode=colocated
+moved 4
+prefix=(env MOEBIUS_RANKS_PER_NODE=2)
+moved 4 --set layout.mode=colocated
+prefix=()
+echo "$changes changes of the placement, all digests are $expected"
+
+# What the results tell of it.
+moved 3 --set layout.mode=colocated
+generations=$(value generations <"$work/stdout")
+h5dump -H -d /experts/placement "$work/out/results.h5" | grep -q "SIMPLE { ( $((generations + 1)), " || fail "/experts/placement has not $((generations + 1)) generations"
+h5dump -H -d /rebalance/moves "$work/out/results.h5" | grep -q "SIMPLE { ( $generations )" || fail "/rebalance has not $generations changes"
+grep -q "placement: $generations changes" "$work/stderr" || fail "the summary does not tell: $(cat "$work/stderr")"
+
+# A single expert rank has nobody to give experts to.
+run 2 "${force[@]}"
+[ "$(value digest <"$work/stdout")" = "$expected" ] || fail "one expert rank: other bits"
+[ "$(value generations <"$work/stdout")" = 0 ] || fail "one expert rank: something moved"
+
+refused() {  # refused WORDS --set ...
+  local words=$1 code=0
+  shift
+  "$MPIRUN" default 2 "$MOEBIUS" run "$job_file" --force-new "$@" "${force[@]}" >/dev/null 2>"$work/stderr" || code=$?
+  [ $code -eq 2 ] && [ "$(grep -c "$words" "$work/stderr")" -eq 1 ] || fail "$*: exit code $code: $(cat "$work/stderr")"
+}
+refused 'rebalance.interval_s cannot be used with schedule.execution = lockstep' --set schedule.execution=lockstep
+refused 'rebalance.interval_s cannot be used with capacity.method' --set capacity.method=drop
+finish
