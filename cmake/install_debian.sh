@@ -8,6 +8,7 @@ packages=(
   libcli11-dev libtoml11-dev nlohmann-json3-dev libfmt-dev libicu-dev
   libxxhash-dev librandom123-dev
   libgtest-dev libgmock-dev libbenchmark-dev
+  slurmctld slurmd slurm-client munge iproute2   # tests/system/slurm_test.sh only
 )
 missing=()
 for package in "${packages[@]}"; do

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "app/commands.hpp"
+#include "app/launcher.hpp"
 #include "io/job_file.hpp"
 #include "model/runtime.hpp"
 #include "ranks/agreement.hpp"
@@ -18,7 +19,25 @@ enum class Ending : std::uint8_t { together, alone };
 }  // namespace
 
 int run_mpi_program(const std::function<ExitCode(comm::Session&)>& body) {
+  const Launcher launcher = find_launcher();
+  const std::string mpi = comm::mpi_library_version();
+  // Every process finds this out for itself, and one of them says it.
+  const bool speaks = is_first_process();  // asked now: an MPI that starts alone says in the environment that it is the first
+  const auto refused = [speaks](const std::function<void()>& check) {
+    try {
+      check();
+      return std::optional<ExitCode>();
+    } catch (const Failure& failure) {
+      if (speaks) std::fprintf(stderr, "moebius: %s\n", failure.what());
+      return std::optional(failure.code());
+    }
+  };
+  if (const auto code = refused([&] { check_launcher(launcher, mpi); })) return static_cast<int>(*code);
   auto session = std::make_unique<comm::Session>();
+  if (const auto code = refused([&] { check_not_alone(launcher, session->num_ranks(), mpi); })) {
+    session->finalize();
+    return static_cast<int>(*code);
+  }
   Ending ending = Ending::together;
   // What a rank broke on alone leaves `guarded` as a printed line and a code; no MPI call is made while
   // an exception is in flight.

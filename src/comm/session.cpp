@@ -24,17 +24,6 @@ std::string get_processor_name() {
   return {name, static_cast<std::size_t>(length)};
 }
 
-std::string get_library_version() {
-  char text[MPI_MAX_LIBRARY_VERSION_STRING] = {};
-  int length = 0;
-  mpi_check(MPI_Get_library_version(text, &length));
-  std::string version(text, static_cast<std::size_t>(length));
-  // MPICH answers with a page; the first line says it all.
-  version.resize(std::min(version.find('\n'), version.size()));
-  while (!version.empty() && version.back() == '\0') version.pop_back();
-  return version;
-}
-
 /// 0: the variable is not set.
 int ranks_per_node_from_environment() {
   const char* text = std::getenv(ranks_per_node_variable);
@@ -58,6 +47,17 @@ std::unique_ptr<Communicator> split_members(const Communicator& world, bool is_m
 
 }  // namespace
 
+std::string mpi_library_version() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING] = {};
+  int length = 0;
+  mpi_check(MPI_Get_library_version(text, &length));
+  std::string version(text, static_cast<std::size_t>(length));
+  // MPICH answers with a page; the first line says it all.
+  version.resize(std::min(version.find('\n'), version.size()));
+  while (!version.empty() && version.back() == '\0') version.pop_back();
+  return version;
+}
+
 Session::Session() {
   int initialized = 0;
   mpi_check(MPI_Initialized(&initialized));
@@ -79,7 +79,7 @@ Session::Session() {
   mpi_check(MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, world_->rank().value, MPI_INFO_NULL, &node));
   memory_node_ = std::make_unique<Communicator>(wrap_communicator(node));
   processor_name_ = get_processor_name();
-  library_version_ = get_library_version();
+  library_version_ = mpi_library_version();
   find_nodes();
 }
 

@@ -26,6 +26,9 @@ struct RoleCommunicators {
   void free();
 };
 
+/// One line, for example "Open MPI v4.1.4, ..."; may be asked before MPI has started.
+std::string mpi_library_version();
+
 class Session {
  public:
   /// MPI_Init_thread with MPI_THREAD_FUNNELED. Where the host program has initialised MPI already,
