@@ -27,6 +27,7 @@ struct RunArguments {
   std::vector<std::string> overrides;
   bool force_new = false;
   bool strict = false;
+  std::optional<std::int64_t> max_errors;
   std::string walltime, shard;
 };
 
@@ -52,18 +53,23 @@ void print_json(const Job& job, const ranks::JobOutcome& outcome) {
              fmt::join(job.placement.emulated_slowdown, ","), to_hex(outcome.digest));
 }
 
+bool has_too_many_errors(const Job::Run& run, const ranks::JobOutcome& outcome) {
+  return run.max_errors >= 0 && outcome.rows_failed > run.max_errors;
+}
+
 /// The finished job for people (stderr) and for scripts (one line of JSON on stdout).
 void report(const ResolvedJob& resolved, const ranks::JobOutcome& outcome) {
   const std::string& path = resolved.job.output.path;
+  const bool too_many_errors = has_too_many_errors(resolved.job.run, outcome);
   if (outcome.end == ranks::JobEnd::was_done) {
     fmt::print(stderr, "{} is finished: all {} rows were committed by an earlier run, digest {}; nothing to do (--force-new computes them again)\n",
                path, outcome.rows, to_hex(outcome.digest));
     return print_json(resolved.job, outcome);
   }
   if (outcome.end == ranks::JobEnd::stopped) {
-    fmt::print(stderr, "moebius: stopped before the end (a signal came or the walltime is near; {} rows are committed, {} requests are left) run "
-                       "the job again to go on\n",
-               outcome.rows, outcome.requests_left);
+    fmt::print(stderr, "moebius: stopped before the end ({}; {} rows are committed, {} requests are left) {}\n",
+               too_many_errors ? "too many rows failed" : "a signal came or the walltime is near", outcome.rows, outcome.requests_left,
+               too_many_errors ? "see below" : "run the job again to go on");
     return print_json(resolved.job, outcome);
   }
   fmt::print(stderr, "\n{}\n{}", describe(summarise_results(path)), describe_first_rows(path, 5));
@@ -96,6 +102,21 @@ void report(const ResolvedJob& resolved, const ranks::JobOutcome& outcome) {
   print_json(resolved.job, outcome);
 }
 
+/// Rank 0 knows how many rows failed, and says so. More of them than run.max_errors is no reason to run the job again as it is,
+/// whatever else it was stopped by.
+ExitCode agree_on_code(comm::Session& session, const Job::Run& run, bool strict, const ranks::JobOutcome& outcome) {
+  const bool too_many = has_too_many_errors(run, outcome);
+  const bool strict_failure = outcome.rows_failed > 0 && (strict || run.strict) && outcome.end != ranks::JobEnd::stopped;
+  if (too_many) {
+    fmt::print(stderr, "moebius: {} rows failed (run.max_errors allows {}) see their status and message in the results{}\n", outcome.rows_failed,
+               run.max_errors, outcome.end == ranks::JobEnd::stopped ? "; with a larger run.max_errors the job goes on where it stopped" : "");
+  } else if (strict_failure) {
+    fmt::print(stderr, "moebius: {} rows failed (strict makes that an error) see their status and message in the results\n", outcome.rows_failed);
+  }
+  if (session.agree_max(too_many || strict_failure ? 1 : 0) != 0) return ExitCode::rows_failed;
+  return outcome.end == ranks::JobEnd::stopped ? ExitCode::stopped_early : ExitCode::done;
+}
+
 /// A shard has a folder of its own in the output.path of the job.
 std::optional<Shard> agree_on_shard(comm::Session& session, const RunArguments& arguments, std::vector<std::string>& overrides) {
   if (arguments.shard.empty()) return {};
@@ -123,6 +144,7 @@ ExitCode run(comm::Session& session, const RunArguments& arguments) {
     });
     overrides.push_back(fmt::format("run.walltime_s={}", *seconds));
   }
+  if (arguments.max_errors) overrides.push_back(fmt::format("run.max_errors={}", *arguments.max_errors));
   const std::optional<Shard> shard = agree_on_shard(session, arguments, overrides);
   const ResolvedJob resolved = read_job_together(session, arguments.job_file, overrides);
   const ranks::RunOptions options{
@@ -132,17 +154,8 @@ ExitCode run(comm::Session& session, const RunArguments& arguments) {
       .max_requests = 0,
       .shard = shard};
   const ranks::JobOutcome outcome = ranks::run_job(session, resolved, options);
-  const bool strict_failure = outcome.rows_failed > 0 && (arguments.strict || resolved.job.run.strict);
-  if (session.rank() == RankId(0)) {
-    report(resolved, outcome);
-    if (strict_failure) {
-      std::fprintf(stderr, "moebius: %lld rows failed (strict makes that an error) see their status and message in the results\n",
-                   static_cast<long long>(outcome.rows_failed));
-    }
-  }
-  if (outcome.end == ranks::JobEnd::stopped) return ExitCode::stopped_early;
-  const auto code = strict_failure ? ExitCode::rows_failed : ExitCode::done;
-  return static_cast<ExitCode>(session.agree_max(static_cast<int>(code)));
+  if (session.rank() == RankId(0)) report(resolved, outcome);
+  return agree_on_code(session, resolved.job.run, arguments.strict, outcome);
 }
 
 }  // namespace
@@ -156,6 +169,7 @@ void add_run_command(CLI::App& app, int& exit_code) {
   command->add_flag("--force-new", arguments->force_new, "Delete results that are already in output.path instead of going on with them");
   command->add_option("--walltime", arguments->walltime, "Stop with exit code 75 well before so much time has passed: seconds, MM:SS, HH:MM:SS");
   command->add_option("--shard", arguments->shard, "Run part I of N of the requests (I/N, I from 0) into output.path/shard-I-of-N; moebius merge joins them");
+  command->add_option("--max-errors", arguments->max_errors, "Exit code 3 as soon as more rows than this have failed; the job can go on with a larger number");
   command->add_flag("--strict", arguments->strict, "Exit code 3 when a row failed");
   command->footer("Examples:\n"
                   "  mpirun -n 4 moebius run inputs/score.toml\n"

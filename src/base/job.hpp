@@ -99,6 +99,7 @@ struct Job {
     std::uint64_t seed = 0;
     int rows_per_block = 1024;
     bool strict = false;             ///< failed rows give exit code 3
+    std::int64_t max_errors = -1;    ///< more failed rows than that end the job with 3; -1: any number
     ProgressKind progress = ProgressKind::automatic;
     double walltime_s = 0.0;         ///< from the start of the run; 0: as Slurm says, or none
     double grace_s = 20.0;           ///< from the first signal until what is not finished is dropped

@@ -15,7 +15,7 @@
 namespace moebius::comm {
 
 /// Shared counters, all 0 at the start. Each has a control word of rank 0.
-enum class Counter : std::uint8_t { next_claim, rows_done, rows_failed, tokens_done, ranks_finished, stop, stop_at_once };
+enum class Counter : std::uint8_t { next_claim, rows_done, rows_failed, tokens_done, ranks_finished, stop, stop_at_once, rows_failed_before };
 /// Words kept for counters; the enum may grow up to here.
 inline constexpr std::size_t num_counter_words = 32;
 

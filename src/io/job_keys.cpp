@@ -242,6 +242,10 @@ void add_run(std::vector<JobKey>& keys) {
                   "result rows that are committed together"});
   keys.push_back({"run.strict", Effect::execution, SwitchKey{[](Job& j) -> bool& { return j.run.strict; }},
                   "exit code 3 when a row failed"});
+  keys.push_back({"run.max_errors", Effect::execution,
+                  integer(
+                      -1, most_tokens, [](auto& j) -> auto& { return j.run.max_errors; }),
+                  "the job ends early, with exit code 3, once more rows than this have failed; -1: never"});
   keys.push_back({"run.progress", Effect::execution,
                   choice(
                       std::vector{ProgressKind::automatic, ProgressKind::bar, ProgressKind::json, ProgressKind::off},

@@ -93,7 +93,7 @@ void OutputFolder::resume(const JournalContents& before) {
   // From here on nothing of an earlier run is added to what counts: now the blocks can be taken stock of.
   const JournalContents journal = read_good_journal(directory_);
   committed_ = {};
-  num_rows_ = 0;
+  num_rows_ = num_failed_ = 0;
   const std::vector<JournalRecord> whole = read_blocks(journal);
   Journal writer(directory_);
   for (const JournalRecord& block : journal.blocks())
@@ -123,6 +123,7 @@ std::vector<JournalRecord> OutputFolder::read_blocks(const JournalContents& jour
       continue;
     }
     num_rows_ += block.num_rows;
+    num_failed_ += block.num_failed;
     whole.push_back(block);
   }
   return whole;

@@ -44,6 +44,8 @@ class OutputFolder {
   [[nodiscard]] FolderState state() const { return state_; }
   [[nodiscard]] const LineSet& committed() const { return committed_; }
   [[nodiscard]] std::int64_t num_rows_committed() const { return num_rows_; }
+  /// Of these, rows that failed.
+  [[nodiscard]] std::int64_t num_failed_committed() const { return num_failed_; }
   /// What was found and mended, for people.
   [[nodiscard]] const std::vector<std::string>& notes() const { return notes_; }
 
@@ -74,7 +76,7 @@ class OutputFolder {
   int num_ranks_;
   FolderState state_ = FolderState::fresh;
   std::optional<OutputLock> lock_;
-  std::int64_t run_ = 0, num_rows_ = 0;
+  std::int64_t run_ = 0, num_rows_ = 0, num_failed_ = 0;
   LineSet committed_;
   std::vector<std::string> notes_;
   std::string start_utc_;

@@ -296,12 +296,13 @@ JobOutcome finished_outcome(const JobSetup& setup, const Job& job) {
 }
 
 /// Collective: the folder is made ready, and every rank that commits rows knows the number of the run.
-std::unique_ptr<io::BlockWriter> begin_output(comm::Session& session, const JobSetup& setup, const Job& job) {
+std::unique_ptr<io::BlockWriter> begin_output(comm::Session& session, const JobSetup& setup, const Job& job, comm::ControlBoard& board) {
   int run = 0;
   std::string fingerprint;
   together(session, [&] {
     if (setup.output == nullptr) return;
     run = static_cast<int>(setup.output->begin());
+    board.fetch_add(comm::Counter::rows_failed_before, setup.output->num_failed_committed());
     fingerprint = setup.output->fingerprint();
     for (const std::string& note : setup.output->notes()) fmt::print(stderr, "resume: {}\n", note);
     if (setup.output->state() == io::FolderState::unfinished) {
@@ -358,7 +359,7 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   comm::Window window(session, ring, who_writes(setup.layout, session.num_ranks(), job.schedule.execution));
   comm::RingTransport transport(window);
   comm::ControlBoard board(session, window);
-  StopControl stop(board, limits);
+  StopControl stop(board, limits, job.run.max_errors);
   std::unique_ptr<io::BlockWriter> writer;
   std::unique_ptr<RankEngine> engine;
   std::optional<ProgressDisplay> display;
@@ -393,7 +394,7 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   weights.publish();
   if (peers != nullptr) peers->publish(session);
   // Only now, when nothing but the run itself can fail: a job that could not start leaves no results behind.
-  writer = begin_output(session, setup, job);
+  writer = begin_output(session, setup, job, board);
 
   clock.mark(Phase::idle);
   const double loop_start_s = now_s();

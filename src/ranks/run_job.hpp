@@ -33,7 +33,7 @@ struct RunOptions {
 enum class JobEnd : std::uint8_t {
   done,
   was_done,  ///< an earlier run had left nothing to do
-  stopped,   ///< by a signal or near the end of its walltime: requests are left, results.h5 is not written
+  stopped,   ///< by a signal, near the end of its walltime, or by too many failed rows: requests are left, results.h5 is not written
 };
 
 /// What a micro-batch asked of the expert ranks, in the mean: the most of a rank, and the mean of ranks.

@@ -54,6 +54,7 @@ void StopControl::exchange(double now) {
   if (now < next_read_s_) return;
   next_read_s_ = now + read_period_s;
   plan_.hear(board_.read(Counter::stop_at_once) > 0 ? 2 : board_.read(Counter::stop) > 0 ? 1 : 0, now);
+  if (max_errors_ >= 0 && board_.read(Counter::rows_failed) + board_.read(Counter::rows_failed_before) > max_errors_) plan_.hear(2, now);
 }
 
 bool StopControl::may_claim() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // Ends a run before its input does, on all ranks: this rank's signals become counters that all ranks look at, and what
-// they say and the time decide by StopPlan. No collective: a rank that is told late only works a little longer.
+// they say, the rows that failed (run.max_errors) and the time decide by StopPlan. No collective: a rank that is told late only works a little longer.
 
 #include <cstdint>
 #include <unordered_map>
@@ -19,7 +19,9 @@ StopLimits agree_on_stop_limits(comm::Session& session, const Job& job);
 
 class StopControl {
  public:
-  StopControl(comm::ControlBoard& board, const StopLimits& limits) : board_(board), plan_(limits) {}
+  /// `max_errors` as run.max_errors: with more failed rows, those of earlier runs included, what is not finished is dropped.
+  StopControl(comm::ControlBoard& board, const StopLimits& limits, std::int64_t max_errors = -1)
+      : board_(board), plan_(limits), max_errors_(max_errors) {}
 
   enum class Step : std::uint8_t { none, commit, drop };
   /// To be called a few times a second. `commit` once, where the run was told to stop: commit what is finished and go on with
@@ -37,6 +39,7 @@ class StopControl {
 
   comm::ControlBoard& board_;
   StopPlan plan_;
+  std::int64_t max_errors_;
   int signals_told_ = 0;
   double next_read_s_ = 0;
   bool committed_ = false, dropped_ = false;
