@@ -21,6 +21,15 @@ wrong_exit_code        | src/ranks/agreement.cpp       | s/static_cast<ExitCode>
 bad_row_is_done        | src/base/names.cpp            | s/"bad_utf8"/"fine"/ | ^bad_input$
 strict_is_ignored      | src/app/run_command.cpp       | s/ExitCode::rows_failed/ExitCode::done/ | ^bad_input$
 overwrites_results     | src/io/output_folder.cpp      | s/if (texts.empty()) return;/return;/ | ^bad_input$
+shard_takes_all        | src/ranks/job_setup.cpp       | s/if (options.shard) keep_shard/if (false) keep_shard/ | ^shard$
+shard_is_no_fact       | src/ranks/job_facts.cpp       | s/if (options.shard) facts/if (false) facts/ | ^shard$
+merge_trusts_blocks    | src/io/shard_merge.cpp        | s/file_checksum(block.source) != block.record.checksum/false/ | ^io_shard_merge_test
+merge_misses_a_shard   | src/io/shard_merge.cpp        | s/if (!missing.empty())/if (false)/ | ^io_shard_merge_test
+merge_commits_again    | src/io/shard_merge.cpp        | s/if (!there.contains(block.file)) commit/commit/ | ^io_shard_merge_test
+launcher_is_trusted    | src/app/launcher.cpp          | s/launcher.num_processes < 2/true/ | ^launcher$
+errors_without_end     | src/ranks/stop_control.cpp    | s/> max_errors_) plan_/> max_errors_ + 1000000) plan_/ | ^dirty_rows$
+errors_of_old_runs     | src/ranks/run_job.cpp         | s/setup.output->num_failed_committed())/0)/ | ^dirty_rows$
+selftest_sees_no_loss  | src/comm/window_checks.cpp    | s/window_.fetch_add(RankId(0), sum_word, 1);$/window_.fetch_add(RankId(0), sum_word, i % 2);/ | ^selftest$
 stop_is_not_told       | src/ranks/stop_control.cpp    | s/board_.fetch_add(signals_told_ == 0 ? Counter::stop : Counter::stop_at_once, 1)/(void)0/ | ^walltime$
 walltime_is_ignored    | src/ranks/stop_control.cpp    | s/if (job.run.walltime_s > 0) left_s/if (false) left_s/ | ^walltime$
 resume_runs_all        | src/ranks/job_setup.cpp       | s/return setup.output->committed().contains(line.line);/(void)line; return false;/ | ^resume$

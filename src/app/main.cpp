@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
   moebius::app::add_merge_command(app, exit_code);
   moebius::app::add_place_command(app, exit_code);
   moebius::app::add_profile_command(app, exit_code);
+  moebius::app::add_selftest_command(app, exit_code);
   moebius::app::add_version_command(app, exit_code);
   try {
     app.parse(argc, argv);
