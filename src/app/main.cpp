@@ -14,6 +14,7 @@ int main(int argc, char** argv) {
   moebius::app::add_verify_command(app, exit_code);
   moebius::app::add_show_command(app, exit_code);
   moebius::app::add_make_model_command(app, exit_code);
+  moebius::app::add_report_command(app, exit_code);
   moebius::app::add_compare_command(app, exit_code);
   moebius::app::add_merge_command(app, exit_code);
   moebius::app::add_place_command(app, exit_code);

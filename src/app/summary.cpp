@@ -82,12 +82,13 @@ double ResultSummary::bits_per_byte() const {
   return -scored_logprob / (std::numbers::ln2 * static_cast<double>(scored_bytes));
 }
 
-ResultSummary summarise_results(const std::filesystem::path& directory) {
+ResultSummary summarise_results(const std::filesystem::path& directory, const std::function<void(const Row&)>& see) {
   ResultSummary summary;
   io::ResultsReader reader(directory);
   RequestGroups groups(summary);
   for (std::int64_t first = 0; first < reader.num_rows(); first += rows_per_read) {
     for (Row& row : reader.read_rows(first, std::min(rows_per_read, reader.num_rows() - first))) {
+      if (see) see(row);
       ++summary.num_rows;
       ++summary.rows_by_status[to_string(row.status)];
       if (!succeeded(row.status)) ++summary.num_failed;

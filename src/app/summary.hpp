@@ -5,8 +5,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
+
+#include "base/request.hpp"
 
 namespace moebius::app {
 
@@ -27,7 +30,8 @@ struct ResultSummary {
   [[nodiscard]] double bits_per_byte() const;
 };
 
-ResultSummary summarise_results(const std::filesystem::path& directory);
+/// `see` is shown every row on the way, in input order.
+ResultSummary summarise_results(const std::filesystem::path& directory, const std::function<void(const Row&)>& see = {});
 /// A few lines for people.
 std::string describe(const ResultSummary& summary);
 /// The first rows as a table.

@@ -101,6 +101,7 @@ struct Job {
     bool strict = false;             ///< failed rows give exit code 3
     std::int64_t max_errors = -1;    ///< more failed rows than that end the job with 3; -1: any number
     ProgressKind progress = ProgressKind::automatic;
+    bool timeline = false;           ///< every interval of every rank goes into the results
     double walltime_s = 0.0;         ///< from the start of the run; 0: as Slurm says, or none
     double grace_s = 20.0;           ///< from the first signal until what is not finished is dropped
     double watchdog_s = 300.0;       ///< a rank without progress for so long ends the job with 71

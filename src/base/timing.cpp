@@ -20,6 +20,7 @@ void PhaseClock::mark(Phase phase, std::int64_t rows, std::int64_t bytes) {
   total.calls += 1;
   total.rows += rows;
   total.bytes += bytes;
+  if (timeline_ != nullptr) timeline_->add({last_, now, rows, stage_, phase});
   last_ = now;
 }
 

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "base/timeline.hpp"
+
 namespace moebius {
 
 /// Stored by name in results (/ranks/timing).
@@ -40,10 +42,28 @@ class PhaseClock {
   void mark(Phase phase, std::int64_t rows = 0, std::int64_t bytes = 0);
   [[nodiscard]] const PhaseTotal& total(Phase phase) const { return totals_[static_cast<std::size_t>(phase)]; }
   [[nodiscard]] double last_mark_s() const { return last_; }
+  /// From here on `timeline` hears of every mark; nullptr: nobody does.
+  void record_in(Timeline* timeline) { timeline_ = timeline; }
+  /// Where in the model the marks belong that follow.
+  void enter(Stage stage) { stage_ = stage; }
 
  private:
   std::array<PhaseTotal, num_phases> totals_{};
   double last_;
+  Timeline* timeline_ = nullptr;
+  Stage stage_;
+};
+
+/// The marks within its life belong to `stage`.
+class InStage {
+ public:
+  InStage(PhaseClock& clock, Stage stage) : clock_(clock) { clock.enter(stage); }
+  InStage(const InStage&) = delete;
+  InStage& operator=(const InStage&) = delete;
+  ~InStage() { clock_.enter({}); }
+
+ private:
+  PhaseClock& clock_;
 };
 
 }  // namespace moebius

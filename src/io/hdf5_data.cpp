@@ -7,6 +7,7 @@
 
 #include "base/check.hpp"
 #include "base/request.hpp"
+#include "base/timing.hpp"
 
 namespace moebius::io {
 namespace {
@@ -44,6 +45,14 @@ Hdf5Type truth_type() {
   insert_name(type, "no", 0);
   insert_name(type, "yes", 1);
   insert_name(type, "missing", -1);
+  return type;
+}
+
+Hdf5Type phase_type() {
+  Hdf5Type type(hdf5_check(H5Tenum_create(H5T_STD_U8LE), "define", "the phase type"));
+  for (std::size_t i = 0; i < num_phases; ++i)
+    insert_name(type, std::string(to_string(static_cast<Phase>(i))).c_str(), static_cast<std::int8_t>(i));
+  insert_name(type, "missing", static_cast<std::int8_t>(missing_code));
   return type;
 }
 
@@ -121,7 +130,8 @@ std::size_t element_size(ElementKind kind) {
     case ElementKind::byte:
     case ElementKind::status:
     case ElementKind::finish_reason:
-    case ElementKind::truth: return 1;
+    case ElementKind::truth:
+    case ElementKind::phase: return 1;
   }
   return 0;
 }
@@ -137,6 +147,7 @@ Hdf5Type file_type(ElementKind kind) {
     case ElementKind::status: return status_type();
     case ElementKind::finish_reason: return finish_reason_type();
     case ElementKind::truth: return truth_type();
+    case ElementKind::phase: return phase_type();
   }
   return {};
 }
@@ -168,7 +179,8 @@ const void* fill_value(ElementKind kind) {
     case ElementKind::f64: return &nan_64;
     case ElementKind::status:
     case ElementKind::finish_reason:
-    case ElementKind::truth: return &minus_one_8;
+    case ElementKind::truth:
+    case ElementKind::phase: return &minus_one_8;
   }
   return nullptr;
 }
@@ -219,6 +231,14 @@ void write_attribute(hid_t object, const char* name, std::int64_t value) {
 
 void write_attribute(hid_t object, const char* name, std::uint64_t value) {
   write_scalar(object, name, H5T_STD_U64LE, H5T_NATIVE_UINT64, &value);
+}
+
+bool has_array(hid_t file, std::string_view path) {
+  for (auto slash = path.find('/', 1); ; slash = path.find('/', slash + 1)) {  // HDF5 wants every group on the way to be there
+    const std::string part(path.substr(0, slash));
+    if (hdf5_check(H5Lexists(file, part.c_str(), H5P_DEFAULT), "look for", part) == 0) return false;
+    if (slash == std::string_view::npos) return true;
+  }
 }
 
 OpenArray open_array(hid_t file, const char* path) {

@@ -16,7 +16,7 @@
 namespace moebius::io {
 
 /// Element types of our files. The enumerations are one byte wide and carry their names in the file.
-enum class ElementKind : std::uint8_t { byte, i32, i64, u64, f32, f64, status, finish_reason, truth };
+enum class ElementKind : std::uint8_t { byte, i32, i64, u64, f32, f64, status, finish_reason, truth, phase };
 std::size_t element_size(ElementKind kind);
 Hdf5Type file_type(ElementKind kind);
 Hdf5Type memory_type(ElementKind kind);
@@ -50,6 +50,8 @@ struct OpenArray {
   Hdf5Dataset dataset;
   std::vector<hsize_t> dims;
 };
+/// Is there anything at an absolute path?
+bool has_array(hid_t file, std::string_view path);
 OpenArray open_array(hid_t file, const char* path);
 /// Elements [first, first + count) of the first dimension, all of the others.
 void read_array(const OpenArray& array, const ArraySpec& spec, hsize_t first, hsize_t count, void* out);

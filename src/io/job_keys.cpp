@@ -251,6 +251,8 @@ void add_run(std::vector<JobKey>& keys) {
                       std::vector{ProgressKind::automatic, ProgressKind::bar, ProgressKind::json, ProgressKind::off},
                       {}, [](auto& j) -> auto& { return j.run.progress; }),
                   "progress on stderr; auto: a bar on a terminal, else lines of JSON"});
+  keys.push_back({"run.timeline", Effect::execution, SwitchKey{[](Job& j) -> bool& { return j.run.timeline; }},
+                  "record what each rank did when, for `moebius report`: up to 262144 intervals a rank"});
   keys.push_back({"run.walltime_s", Effect::execution,
                   number(
                       0.0, 1e9, [](auto& j) -> auto& { return j.run.walltime_s; }),

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/hash.hpp"
+#include "base/series.hpp"
 #include "base/timing.hpp"
 
 namespace moebius::io {
@@ -43,6 +44,28 @@ struct RankLatency {
   int rank = 0;
   std::int64_t inter_token_count = 0;
   double inter_token_p50_s = 0, inter_token_p99_s = 0, inter_token_max_s = 0;
+};
+
+/// What one rank did in its loop.
+struct RankWork {
+  int rank = 0;
+  double loop_s = 0;                            ///< without waiting for other ranks at its end
+  std::int64_t tokens_fed = 0, tokens_out = 0;  ///< positions computed; of these, tokens scored or generated
+  std::int64_t micro_batches = 0;               ///< of attention, in all layers
+  std::int64_t expert_calls = 0, expert_rows = 0;
+  std::int64_t intervals_left_out = 0;          ///< that no longer fitted into the timeline
+  bool operator==(const RankWork&) const = default;
+};
+
+/// What one rank did at a time; the intervals of a rank follow each other without gaps (job key run.timeline).
+struct RankInterval {
+  int rank = 0;
+  Interval interval;
+};
+
+struct RankSeriesPoint {
+  int rank = 0;
+  SeriesPoint point;
 };
 
 /// Rows that each routed expert worked on.
@@ -118,6 +141,9 @@ struct RunRecord {
   std::vector<RankMemory> memory;
   std::vector<RankPrefixCache> prefix_caches;  ///< of the attention ranks
   std::vector<RankLatency> latencies;          ///< of the attention ranks
+  std::vector<RankWork> work;
+  std::vector<RankInterval> timeline;    ///< by rank, then by time; empty where it was not recorded
+  std::vector<RankSeriesPoint> series;   ///< by rank, then by time
   ExpertLoad load;
   PlacementHistory placement;
   RoutingTrace trace;

@@ -98,46 +98,24 @@ std::optional<std::string> ResultsReader::attribute(std::string_view name) const
   return {};
 }
 
-std::vector<RankTiming> ResultsReader::timing() const {
-  return has_master() ? read_timing(opened_->master->get()) : std::vector<RankTiming>{};
+template <class Table>
+Table ResultsReader::table(Table (*read)(std::int64_t)) const {
+  return has_master() ? read(opened_->master->get()) : Table{};
 }
 
-std::vector<RankMemory> ResultsReader::memory() const {
-  return has_master() ? read_memory(opened_->master->get()) : std::vector<RankMemory>{};
-}
-
-std::vector<RankPrefixCache> ResultsReader::prefix_caches() const {
-  return has_master() ? read_prefix_caches(opened_->master->get()) : std::vector<RankPrefixCache>{};
-}
-std::vector<RankLatency> ResultsReader::latencies() const {
-  return has_master() ? read_latencies(opened_->master->get()) : std::vector<RankLatency>{};
-}
-ExpertLoad ResultsReader::expert_load() const {
-  return has_master() ? read_expert_load(opened_->master->get()) : ExpertLoad{};
-}
-
-std::vector<RankRebalance> ResultsReader::rebalance() const {
-  return has_master() ? read_rebalance(opened_->master->get()) : std::vector<RankRebalance>{};
-}
-
-std::vector<PlacementChange> ResultsReader::placement_changes() const {
-  return has_master() ? read_placement_changes(opened_->master->get()) : std::vector<PlacementChange>{};
-}
-
-PlacementHistory ResultsReader::placement() const {
-  return has_master() ? read_placement(opened_->master->get()) : PlacementHistory{};
-}
-
-CapacityTable ResultsReader::capacity() const {
-  return has_master() ? read_capacity(opened_->master->get()) : CapacityTable{};
-}
-
-ExpertActivation ResultsReader::expert_activation() const {
-  return has_master() ? read_expert_activation(opened_->master->get()) : ExpertActivation{};
-}
-
-RoutingTrace ResultsReader::routing_trace() const {
-  return has_master() ? read_routing_trace(opened_->master->get()) : RoutingTrace{};
-}
+std::vector<RankTiming> ResultsReader::timing() const { return table(read_timing); }
+std::vector<RankMemory> ResultsReader::memory() const { return table(read_memory); }
+std::vector<RankPrefixCache> ResultsReader::prefix_caches() const { return table(read_prefix_caches); }
+std::vector<RankLatency> ResultsReader::latencies() const { return table(read_latencies); }
+std::vector<RankWork> ResultsReader::work() const { return table(read_work); }
+std::vector<RankInterval> ResultsReader::timeline() const { return table(read_timeline); }
+std::vector<RankSeriesPoint> ResultsReader::series() const { return table(read_series); }
+ExpertLoad ResultsReader::expert_load() const { return table(read_expert_load); }
+PlacementHistory ResultsReader::placement() const { return table(read_placement); }
+RoutingTrace ResultsReader::routing_trace() const { return table(read_routing_trace); }
+ExpertActivation ResultsReader::expert_activation() const { return table(read_expert_activation); }
+CapacityTable ResultsReader::capacity() const { return table(read_capacity); }
+std::vector<RankRebalance> ResultsReader::rebalance() const { return table(read_rebalance); }
+std::vector<PlacementChange> ResultsReader::placement_changes() const { return table(read_placement_changes); }
 
 }  // namespace moebius::io

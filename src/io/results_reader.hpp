@@ -36,7 +36,8 @@ class ResultsReader {
   /// Rows [first, first + count) in input order, cut at the end. Failure where a block is missing.
   [[nodiscard]] std::vector<Row> read_rows(std::int64_t first, std::int64_t count) const;
 
-  /// The rest is known once the run has written results.h5; empty before.
+  /// The rest is known once the run has written results.h5; empty before, and where the file is of a version that did
+  /// not write it yet.
   [[nodiscard]] bool has_master() const;
   /// Root attributes in the order of their names, numbers as decimal text.
   [[nodiscard]] const std::vector<std::pair<std::string, std::string>>& attributes() const;
@@ -45,6 +46,9 @@ class ResultsReader {
   [[nodiscard]] std::vector<RankMemory> memory() const;
   [[nodiscard]] std::vector<RankPrefixCache> prefix_caches() const;
   [[nodiscard]] std::vector<RankLatency> latencies() const;
+  [[nodiscard]] std::vector<RankWork> work() const;
+  [[nodiscard]] std::vector<RankInterval> timeline() const;
+  [[nodiscard]] std::vector<RankSeriesPoint> series() const;
   [[nodiscard]] ExpertLoad expert_load() const;
   [[nodiscard]] PlacementHistory placement() const;
   [[nodiscard]] RoutingTrace routing_trace() const;
@@ -55,6 +59,8 @@ class ResultsReader {
 
  private:
   struct Opened;
+  template <class Table>
+  [[nodiscard]] Table table(Table (*read)(std::int64_t file)) const;
   std::unique_ptr<Opened> opened_;  // keeps HDF5 out of this header
 };
 

@@ -160,6 +160,7 @@ void AttentionSide::drain_queue(int layer) {
 }
 
 void AttentionSide::run(int layer, double now, PhaseClock& clock) {
+  const InStage here(clock, {.layer = layer});
   drain_queue(layer);
   if (layer > 0 && parts_.config.is_moe(LayerId(layer - 1))) {
     parts_.stack.combine(LayerId(layer - 1), batch_rows_, parts_.states);

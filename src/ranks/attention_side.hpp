@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <numeric>
 #include <span>
 #include <vector>
 
@@ -82,6 +83,8 @@ class AttentionSide {
   /// From here on rows are sent by another generation of the placement, which the router knows.
   void begin_generation(std::uint32_t generation) { generations_.begin(generation); }
   [[nodiscard]] const Generations& generations() const { return generations_; }
+  /// In the queues of all layers.
+  [[nodiscard]] std::int64_t num_queued() const { return std::accumulate(queued_tokens_.begin(), queued_tokens_.end(), std::int64_t{0}); }
 
   /// No row is left to claim, compute or finish.
   [[nodiscard]] bool finished() const { return num_in_flight_ == 0 && parts_.workload.finished(); }

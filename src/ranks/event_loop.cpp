@@ -28,7 +28,9 @@ EventLoop::EventLoop(const Parts& parts, Beat beat)
 void EventLoop::run() {
   while (!finished()) {
     turn();
-    if (status_.phase == Phase::idle || status_.phase == Phase::dispatch_wait) std::this_thread::yield();
+    if (status_.phase != Phase::idle && status_.phase != Phase::dispatch_wait) continue;
+    std::this_thread::yield();
+    parts_.clock.mark(status_.phase);  // where ranks share a core others worked meanwhile: no work of this one
   }
 }
 

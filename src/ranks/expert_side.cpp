@@ -118,6 +118,7 @@ void ExpertSide::on_dispatch(RankId from, const comm::MessageHeader& header, std
 }
 
 void ExpertSide::run(int layer, PlaceId place, PhaseClock& clock) {
+  const InStage here(clock, {.layer = layer, .place = place.value});
   take_rows(queues_[static_cast<std::size_t>(layer)][place.idx()]);
   update_table(layer, place.value);
   open_messages();

@@ -37,6 +37,7 @@ void Heartbeat::count_rows(const std::vector<Row>& rows) {
 void Heartbeat::beat(const LoopStatus& status) {
   const double now = now_s();
   last_ = status;
+  parts_.recordings.look(now);
   if (now < next_publish_s_) return;
   publish(status, now);
   parts_.on_publish(now);

@@ -16,6 +16,7 @@
 #include "comm/control_board.hpp"
 #include "ranks/event_loop.hpp"
 #include "ranks/progress.hpp"
+#include "ranks/recordings.hpp"
 
 namespace moebius::ranks {
 
@@ -29,6 +30,7 @@ class Heartbeat {
     std::int64_t num_expert_ranks;
     double watchdog_s;
     std::vector<Roles> roles;          ///< [num_ranks], for the table
+    Recordings& recordings;
     std::function<void(double now)> on_publish;  ///< called a few times a second, also while this rank waits for others
   };
   explicit Heartbeat(const Parts& parts);

@@ -103,6 +103,9 @@ void visit(Report& report, Archive& archive) {
   archive(report.live.num_spare);
   archive(report.live.changes);
   archive(report.live.moves);
+  archive(report.series);
+  archive(report.timeline);
+  archive(report.intervals_left_out);
 }
 
 void fill_activation(io::ExpertActivation& table, const std::vector<RankReport>& reports) {
@@ -200,6 +203,12 @@ void fill_rank_tables(io::RunRecord& record, const std::vector<RankReport>& repo
       record.latencies.push_back({.rank = static_cast<int>(report.rank), .inter_token_count = times.count(), .inter_token_p50_s = times.quantile(0.5),
                                   .inter_token_p99_s = times.quantile(0.99), .inter_token_max_s = times.quantile(1.0)});
     }
+    record.work.push_back({.rank = static_cast<int>(report.rank), .loop_s = report.loop_s, .tokens_fed = report.work.tokens_fed,
+                           .tokens_out = report.work.tokens_out, .micro_batches = report.attention.micro_batches,
+                           .expert_calls = report.experts.calls, .expert_rows = report.experts.rows_computed,
+                           .intervals_left_out = report.intervals_left_out});
+    for (const Interval& interval : report.timeline) record.timeline.push_back({static_cast<int>(report.rank), interval});
+    for (const SeriesPoint& point : report.series) record.series.push_back({static_cast<int>(report.rank), point});
     for (std::size_t layer = 0; layer < report.load.size(); ++layer) {
       for (std::size_t expert = 0; expert < report.load[layer].size(); ++expert) {
         record.load.rows[layer * static_cast<std::size_t>(num_experts) + expert] += report.load[layer][expert];

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/latency_histogram.hpp"
+#include "base/series.hpp"
 #include "base/timing.hpp"
 #include "io/results_master.hpp"
 #include "policy/replica_router.hpp"
@@ -41,6 +42,9 @@ struct RankReport {
   std::vector<policy::CapacityCounters> capacity; ///< [layers]; empty where experts have no capacity
   policy::RoutingTrace trace;                     ///< empty where nothing was recorded
   LiveReport live;
+  std::vector<SeriesPoint> series;
+  std::vector<Interval> timeline;                 ///< empty where it was not recorded
+  std::int64_t intervals_left_out = 0;            ///< of the timeline, when it was full
 };
 
 /// Between ranks of one build; a report that was cut short is a broken contract.

@@ -29,6 +29,7 @@
 #include "ranks/job_setup.hpp"
 #include "ranks/rank_engine.hpp"
 #include "ranks/rank_report.hpp"
+#include "ranks/recordings.hpp"
 #include "ranks/stop_control.hpp"
 
 namespace moebius::ranks {
@@ -85,6 +86,16 @@ RankReport make_report(const comm::Session& session, const RankEngine& engine, R
   }
   report.live = make_live_report(engine.live(), engine.experts());
   return report;
+}
+
+/// What was going on until the last rank was done.
+void add_recordings(RankReport& report, const PhaseClock& clock, Recordings& recordings) {
+  recordings.end();
+  for (std::size_t i = 0; i < num_phases; ++i) report.phases[i] = clock.total(static_cast<Phase>(i));
+  report.series.assign(recordings.series()->points().begin(), recordings.series()->points().end());
+  if (!recordings.timeline()) return;
+  report.timeline.assign(recordings.timeline()->intervals().begin(), recordings.timeline()->intervals().end());
+  report.intervals_left_out = recordings.timeline()->num_left_out();
 }
 
 /// Admission, transport work, waiting for credit and writing results: what is neither compute nor waiting for rows.
@@ -364,6 +375,7 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   std::unique_ptr<RankEngine> engine;
   std::optional<ProgressDisplay> display;
   if (session.rank() == RankId(0)) display.emplace(job.run.progress);
+  Recordings recordings(clock);
   Heartbeat heartbeat({.session = session,
                        .board = board,
                        .display = display ? &*display : nullptr,
@@ -371,6 +383,7 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
                        .num_expert_ranks = static_cast<std::int64_t>(setup.layout.expert_ranks.size()),
                        .watchdog_s = job.run.watchdog_s,
                        .roles = roles_of_all(setup.layout, session.num_ranks()),
+                       .recordings = recordings,
                        .on_publish = stop_in_time(stop, writer, engine, clock)});
   const RowSink sink = [&](std::vector<Row> rows) {
     const auto num_rows = static_cast<std::int64_t>(rows.size());
@@ -395,16 +408,14 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   if (peers != nullptr) peers->publish(session);
   // Only now, when nothing but the run itself can fail: a job that could not start leaves no results behind.
   writer = begin_output(session, setup, job, board);
-
-  clock.mark(Phase::idle);
-  const double loop_start_s = now_s();
+  recordings.begin(session, job, *engine);
   session.limit_waiting(0);  // from here on the watchdog looks
   engine->run();
   if (writer != nullptr) writer->finish();
   clock.mark(Phase::io);
-  RankReport mine = make_report(session, *engine, setup.roles, num_unknown_fields, now_s() - loop_start_s);
+  RankReport mine = make_report(session, *engine, setup.roles, num_unknown_fields, now_s() - recordings.begin_s());
   heartbeat.wait_for_all(transport, clock);
-  for (std::size_t i = 0; i < num_phases; ++i) mine.phases[i] = clock.total(static_cast<Phase>(i));
+  add_recordings(mine, clock, recordings);
   const JobOutcome outcome = wind_up(session, setup, resolved, options, mine);
   if (peers != nullptr) peers->close();
   close_memory(all_to_all, exchanges, weights, window);

@@ -123,6 +123,7 @@ strict = true
 progress = "json"
 walltime_s = 3600
 grace_s = 7.5
+timeline = true
 watchdog_s = 1.5
 setup_limit_s = 2.5
 )");
@@ -133,6 +134,7 @@ setup_limit_s = 2.5
   EXPECT_EQ(j.run.progress, ProgressKind::json);
   EXPECT_EQ(j.run.walltime_s, 3600.0);
   EXPECT_EQ(j.run.grace_s, 7.5);
+  EXPECT_TRUE(j.run.timeline);
   EXPECT_EQ(j.run.watchdog_s, 1.5);
   EXPECT_EQ(j.run.setup_limit_s, 2.5);
   for (const auto& entry : job.entries) {

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/results_master.hpp"
 
+#include <hdf5.h>
+
 #include <cmath>
 #include <cstdlib>
 #include <tuple>
 
+#include "io/results_reader.hpp"
 #include "io/rows_file.hpp"
 #include "tests/io/results_support.hpp"
 
@@ -30,6 +33,19 @@ TEST_F(ResultsMasterTest, RowsOfManyRanksStandInInputOrder) {
     EXPECT_EQ(summary.digest, filled.digest);
     EXPECT_EQ(rows_through_master(filled.directory), filled.rows);
   }
+}
+
+TEST_F(ResultsMasterTest, TablesThatAFileOfAnEarlierVersionDoesNotHaveAreEmpty) {
+  const FilledFolder filled = fill_folder(folder_ / "run", {.num_lines = 3});
+  write_master(filled.directory, sample_record(3));
+  const hid_t file = H5Fopen(master_path(filled.directory).c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+  for (const char* group : {"/ranks/work", "/ranks/series", "/ranks/timeline", "/rebalance", "/experts"}) ASSERT_GE(H5Ldelete(file, group, H5P_DEFAULT), 0);
+  H5Fclose(file);
+  const ResultsReader reader(filled.directory);
+  EXPECT_TRUE(reader.work().empty() && reader.series().empty() && reader.timeline().empty() && reader.placement_changes().empty());
+  EXPECT_TRUE(reader.expert_load().rows.empty() && reader.placement().expert.empty() && reader.capacity().kept.empty());
+  EXPECT_TRUE(reader.routing_trace().rows.empty() && reader.expert_activation().rows.empty());
+  EXPECT_FALSE(reader.timing().empty());
 }
 
 TEST_F(ResultsMasterTest, TheDigestDoesNotDependOnRanksOrBlocks) {

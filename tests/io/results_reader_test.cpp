@@ -102,6 +102,36 @@ TEST_F(ResultsReaderTest, GivesBackWhatIsKnownOfTheRun) {
   EXPECT_EQ(reader.rebalance(), record.rebalance);
 }
 
+TEST_F(ResultsReaderTest, GivesBackTheCourseOfTheRun) {
+  const FilledFolder filled = fill_folder(folder_ / "run", {.num_lines = 5});
+  const RunRecord record = sample_record(5);
+  write_master(filled.directory, record);
+  const ResultsReader reader(filled.directory);
+  EXPECT_EQ(reader.work(), record.work);
+  const std::vector<RankInterval> timeline = reader.timeline();
+  ASSERT_EQ(timeline.size(), record.timeline.size());
+  for (std::size_t i = 0; i < timeline.size(); ++i) {
+    EXPECT_EQ(timeline[i].rank, record.timeline[i].rank);
+    EXPECT_EQ(timeline[i].interval.phase, record.timeline[i].interval.phase);
+    EXPECT_EQ(timeline[i].interval.begin_s, record.timeline[i].interval.begin_s);
+    EXPECT_EQ(timeline[i].interval.end_s, record.timeline[i].interval.end_s);
+    EXPECT_EQ(timeline[i].interval.stage, record.timeline[i].interval.stage);
+    EXPECT_EQ(timeline[i].interval.rows, record.timeline[i].interval.rows);
+  }
+  const std::vector<RankSeriesPoint> series = reader.series();
+  ASSERT_EQ(series.size(), record.series.size());
+  for (std::size_t i = 0; i < series.size(); ++i) {
+    EXPECT_EQ(series[i].rank, record.series[i].rank);
+    EXPECT_EQ(series[i].point.time_s, record.series[i].point.time_s);
+    EXPECT_EQ(series[i].point.seconds, record.series[i].point.seconds);
+    EXPECT_EQ(series[i].point.tokens_fed, record.series[i].point.tokens_fed);
+    EXPECT_EQ(series[i].point.tokens_out, record.series[i].point.tokens_out);
+    EXPECT_EQ(series[i].point.expert_rows, record.series[i].point.expert_rows);
+    EXPECT_EQ(series[i].point.queued_tokens, record.series[i].point.queued_tokens);
+    EXPECT_EQ(series[i].point.queued_rows, record.series[i].point.queued_rows);
+  }
+}
+
 TEST_F(ResultsReaderTest, WithoutItsJournalTheRowsComeThroughTheMaster) {
   const FilledFolder filled = fill_folder(folder_ / "run", {.num_lines = 20});
   write_master(filled.directory, sample_record(1));

@@ -167,6 +167,14 @@ inline RunRecord sample_record(std::int64_t num_rows_expected) {
                     .total = {.seconds = 0.25, .calls = 1, .rows = 0, .bytes = std::int64_t{1} << 40}}};
   record.prefix_caches = {{.rank = 1, .root_tokens = 5'000'000'000, .root_tokens_reused = 4'000'000'000, .kv_blocks_evicted = 17}};
   record.latencies = {{.rank = 1, .inter_token_count = 6'000'000'000, .inter_token_p50_s = 0.25, .inter_token_p99_s = 0.5, .inter_token_max_s = 2.0}};
+  record.work = {{.rank = 0, .loop_s = 1.25, .tokens_fed = 5'000'000'000, .tokens_out = 7, .micro_batches = 9},
+                 {.rank = 1, .loop_s = 1.5, .expert_calls = 11, .expert_rows = 6'000'000'000, .intervals_left_out = 3}};
+  record.timeline = {{.rank = 0, .interval = {0.5, 0.75, 3, {.layer = 1}, Phase::attention}},
+                     {.rank = 1, .interval = {0.0, 0.25, 70, {.layer = 2, .place = 5}, Phase::expert}},
+                     {.rank = 1, .interval = {0.25, 1.0, 0, {}, Phase::idle}}};
+  record.series = {{.rank = 0, .point = {.time_s = 0.5, .tokens_fed = 4, .tokens_out = 2, .queued_tokens = 8}},
+                   {.rank = 1, .point = {.time_s = 1.5, .expert_rows = 6, .queued_rows = 5}}};
+  record.series[1].point.seconds[static_cast<std::size_t>(Phase::expert)] = 0.375;
   record.memory = {{.rank = 0, .peak_rss_bytes = 123456789}, {.rank = 1, .peak_rss_bytes = 5}};
   record.load = {.num_layers = 2, .num_experts = 3, .rows = {1, 2, 3, 4, 5, 6}};
   record.trace = {.step_tokens = 64, .num_steps = 2, .num_layers = 1, .num_experts = 3, .rows = {7, 8, 9, 1, 0, 2}};

@@ -16,6 +16,10 @@ RankReport example() {
   report.activation = policy::ActivationCounters(2, 3);
   report.activation.max_rows[5] = 8;
   report.activation.micro_batches[1] = 4;
+  report.series = {{.time_s = 0.5, .tokens_fed = 3}, {.time_s = 1.5, .tokens_fed = 9, .queued_rows = 4}};
+  report.series[1].seconds[2] = 0.125;
+  report.timeline = {{0.25, 0.5, 7, {2, 3}, Phase::expert}, {0.5, 0.75, 0, {}, Phase::idle}};
+  report.intervals_left_out = 6;
   return report;
 }
 
@@ -31,6 +35,11 @@ TEST(RankReport, SurvivesTheTrip) {
   EXPECT_EQ(report.inter_token_buckets, example().inter_token_buckets);
   EXPECT_EQ(report.phases[4].rows, 8);
   EXPECT_EQ(report.experts.calls, 2);
+  EXPECT_EQ(report.series[1].queued_rows, 4);
+  EXPECT_EQ(report.series[1].seconds[2], 0.125);
+  EXPECT_EQ(report.timeline[0].stage, (Stage{2, 3}));
+  EXPECT_EQ(report.timeline[1].phase, Phase::idle);
+  EXPECT_EQ(report.intervals_left_out, 6);
   EXPECT_EQ(to_bytes(report), to_bytes(example()));
 }
 

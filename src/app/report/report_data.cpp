@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/report/report_data.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/failure.hpp"
+
+namespace moebius::app {
+namespace {
+
+constexpr std::size_t num_failed_rows_shown = 10;
+
+std::vector<RankCourse> courses_of(const io::ResultsReader& reader, const std::vector<io::RankTiming>& timing) {
+  std::map<int, RankCourse> ranks;
+  for (const io::RankTiming& row : timing) {
+    RankCourse& rank = ranks[row.rank];
+    rank.rank = row.rank;
+    rank.role = row.role;
+  }
+  for (const io::RankSeriesPoint& point : reader.series()) ranks[point.rank].points.push_back(point.point);
+  for (const io::RankInterval& interval : reader.timeline()) ranks[interval.rank].intervals.push_back(interval.interval);
+  std::vector<RankCourse> courses;
+  for (auto& [number, rank] : ranks) {
+    rank.rank = number;
+    if (!rank.points.empty()) rank.loop_s = rank.points.back().time_s;
+    courses.push_back(std::move(rank));
+  }
+  return courses;
+}
+
+/// One line a setting that takes the place of a measurement.
+std::string emulation_of(const ReportData& data) {
+  std::string text = data.attribute("emulation");
+  if (text == "none") text.clear();
+  const std::string slowdown = data.attribute("emulated_slowdown");
+  if (!slowdown.empty() && slowdown != "none") text += (text.empty() ? "" : "; ") + std::string("expert ranks slowed by the factors ") + slowdown;
+  return text;
+}
+
+}  // namespace
+
+std::string ReportData::attribute(std::string_view name) const {
+  const auto found = std::ranges::find(attributes, name, &std::pair<std::string, std::string>::first);
+  return found == attributes.end() ? std::string() : found->second;
+}
+
+ReportData read_report_data(const std::filesystem::path& directory) {
+  const io::ResultsReader reader(directory);
+  if (!reader.has_master()) {
+    throw Failure{ExitCode::bad_usage,
+                  fmt::format("cannot report on {} (its run has not ended: {} rows are committed, results.h5 is not written) run the "
+                              "job again to finish it",
+                              directory.native(), reader.num_rows())};
+  }
+  ReportData data;
+  data.folder = directory.native();
+  data.attributes = reader.attributes();
+  data.summary = summarise_results(directory, [&](const Row& row) {
+    if (!succeeded(row.status) && data.failed_rows.size() < num_failed_rows_shown) data.failed_rows.push_back(row);
+  });
+  data.emulation = emulation_of(data);
+  data.timing = reader.timing();
+  data.memory = reader.memory();
+  data.prefix_caches = reader.prefix_caches();
+  data.latencies = reader.latencies();
+  data.work = reader.work();
+  data.ranks = courses_of(reader, data.timing);
+  data.load = reader.expert_load();
+  data.placement = reader.placement();
+  data.activation = reader.expert_activation();
+  data.capacity = reader.capacity();
+  data.changes = reader.placement_changes();
+  data.rebalance = reader.rebalance();
+  return data;
+}
+
+}  // namespace moebius::app
