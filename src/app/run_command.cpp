@@ -36,6 +36,15 @@ double rate_of(const ranks::JobOutcome& outcome) {
   return outcome.loop_s > 0 ? static_cast<double>(outcome.tokens_fed) / outcome.loop_s : 0.0;
 }
 
+/// Members for slow motion; in real time there are none.
+std::string json_of(const ranks::EmulationSummary& emulation) {
+  if (!emulation.on) return {};
+  return fmt::format("\"emulated_dilation\":{},\"emulated_s\":{:.9f},\"emulated_tokens_per_s\":{:.3f},\"emulation_valid\":{},\"compute_share\":{:.4f},"
+                     "\"emulation_slip\":{:.4f},\"missed_share\":{:.4f},\"shortest_stage_s\":{:.3g},",
+                     emulation.dilation, emulation.seconds, emulation.tokens_per_s, emulation.valid(), emulation.compute_share, emulation.slip,
+                     emulation.missed_share, emulation.shortest_s);
+}
+
 /// One line of JSON on stdout, for scripts.
 void print_json(const Job& job, const ranks::JobOutcome& outcome) {
   fmt::print("{{\"requests\":{},\"rows\":{},\"rows_failed\":{},\"rows_before\":{},\"requests_left\":{},\"restart_count\":{},\"tokens_fed\":{},\"tokens_out\":{},"
@@ -43,14 +52,14 @@ void print_json(const Job& job, const ranks::JobOutcome& outcome) {
              "\"tokens_per_s\":{:.1f},\"conserved\":{},\"imbalance\":{:.3f},\"overhead_share\":{:.4f},\"peak_rss_bytes\":{},"
              "\"inter_token_count\":{},\"inter_token_p50_s\":{:.6f},\"inter_token_p99_s\":{:.6f},\"expert_calls\":{},\"activated_max\":{:.3f},\"activated_mean\":{:.3f},\"rows_max\":{:.3f},\"rows_mean\":{:.3f},\"even_share\":{:.4f},"
              "\"pairs_kept\":{},\"pairs_dropped\":{},\"pairs_added\":{},\"generations\":{},\"experts_moved\":{},\"largest_stall_s\":{:.6f},\"longest_expert_call_s\":{:.6f},"
-             "\"emulated_slowdown\":[{}],\"digest\":\"{}\"}}\n",
+             "\"emulated_slowdown\":[{}],{}\"digest\":\"{}\"}}\n",
              outcome.requests, outcome.rows, outcome.rows_failed, outcome.rows_before, outcome.requests_left, outcome.restart_count, outcome.tokens_fed,
              outcome.tokens_out, outcome.root_tokens, outcome.root_tokens_reused, outcome.kv_blocks_evicted, outcome.load_bytes,
              outcome.load_s, outcome.loop_s, rate_of(outcome), outcome.conserved, outcome.imbalance, outcome.overhead_share,
              outcome.peak_rss_bytes, outcome.inter_token_count, outcome.inter_token_p50_s, outcome.inter_token_p99_s, outcome.expert_calls, outcome.activation.activated_max, outcome.activation.activated_mean,
              outcome.activation.rows_max, outcome.activation.rows_mean, outcome.activation.even_share, outcome.capacity.kept,
              outcome.capacity.dropped, outcome.capacity.added, outcome.generations, outcome.experts_moved, outcome.largest_stall_s, outcome.longest_expert_call_s,
-             fmt::join(job.placement.emulated_slowdown, ","), to_hex(outcome.digest));
+             fmt::join(job.placement.emulated_slowdown, ","), json_of(outcome.emulation), to_hex(outcome.digest));
 }
 
 bool has_too_many_errors(const Job::Run& run, const ranks::JobOutcome& outcome) {
@@ -83,11 +92,15 @@ void report(const ResolvedJob& resolved, const ranks::JobOutcome& outcome) {
   const double load_rate = static_cast<double>(outcome.load_bytes) / std::max(outcome.load_s, 1e-9);
   fmt::print(stderr, "{:.3f} GB of weights read and packed in {:.2f} s: {:.2f} GB/s\n", static_cast<double>(outcome.load_bytes) * 1e-9,
              outcome.load_s, load_rate * 1e-9);
-  fmt::print(stderr, "{} tokens computed in {:.2f} s: {:.0f} tokens/s; digest {}\n{}", outcome.tokens_fed, outcome.loop_s, rate_of(outcome),
-             to_hex(outcome.digest), outcome.memory);
+  fmt::print(stderr, "{} tokens computed in {:.2f} s{}: {:.0f} tokens/s; digest {}\n{}", outcome.tokens_fed, outcome.loop_s,
+             outcome.emulation.on ? " of slow motion" : "", rate_of(outcome), to_hex(outcome.digest), outcome.memory);
   if (outcome.inter_token_count > 0) {
     fmt::print(stderr, "time between tokens of a generation: median {:.2f} ms, 99 of 100 below {:.2f} ms\n", outcome.inter_token_p50_s * 1e3,
                outcome.inter_token_p99_s * 1e3);
+    if (outcome.emulation.on) {
+      fmt::print(stderr, "emulated: median {:.4g} ms, 99 of 100 below {:.4g} ms\n", outcome.inter_token_p50_s * 1e3 / outcome.emulation.dilation,
+                 outcome.inter_token_p99_s * 1e3 / outcome.emulation.dilation);
+    }
   }
   if (resolved.job.capacity.method != CapacityMethod::off) {
     fmt::print(stderr, "capacity {}: {} pairs of rows and experts kept, {} dropped, {} added; outputs depend on micro-batches\n",
@@ -99,6 +112,7 @@ void report(const ResolvedJob& resolved, const ranks::JobOutcome& outcome) {
   }
   const auto& slowdown = resolved.job.placement.emulated_slowdown;
   if (!slowdown.empty()) fmt::print(stderr, "emulated slowdown of the expert ranks: {} (others 1)\n", fmt::join(slowdown, " "));
+  fmt::print(stderr, "{}", ranks::describe(outcome.emulation, outcome.emulation_text));
   print_json(resolved.job, outcome);
 }
 

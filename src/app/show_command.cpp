@@ -9,6 +9,7 @@
 #include "app/commands.hpp"
 #include "app/summary.hpp"
 #include "io/job_file.hpp"
+#include "io/results_reader.hpp"
 #include "policy/memory_plan.hpp"
 #include "ranks/memory_needs.hpp"
 
@@ -32,6 +33,15 @@ void show_memory(const Job& job, int num_ranks) {
   }
 }
 
+/// Of results of slow motion: that they are, and whether their figures count.
+void show_emulation(const std::string& directory) {
+  const io::ResultsReader reader(directory);
+  const auto emulation = reader.attribute("emulation"), valid = reader.attribute("emulation_valid");
+  if (!emulation || *emulation == "none") return;
+  const io::EmulationTable table = reader.emulation();
+  fmt::print("\nemulated: {}\nemulated: {:.6g} s of the device, {:.0f} tokens/s; valid: {}\n", *emulation, table.seconds, table.tokens_per_s, valid.value_or("?"));
+}
+
 ExitCode show(const ShowArguments& arguments) {
   if (arguments.keys) {
     for (const io::KeyDoc& key : io::job_keys()) fmt::print("{:<30} {}\n{:<30}   {}; default {}\n", key.key, key.help, "", key.allowed,
@@ -43,6 +53,7 @@ ExitCode show(const ShowArguments& arguments) {
   }
   if (std::filesystem::is_directory(arguments.target)) {
     fmt::print("{}\n{}", describe(summarise_results(arguments.target)), describe_first_rows(arguments.target, arguments.num_rows));
+    show_emulation(arguments.target);
     return ExitCode::done;
   }
   const ResolvedJob resolved = io::read_job(arguments.target, arguments.overrides);

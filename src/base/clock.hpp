@@ -8,8 +8,12 @@ namespace moebius {
 /// Seconds since an arbitrary start, monotonic.
 double now_s();
 
+/// Gives the core away until then, or a little longer.
+void sleep_until_s(double time_s);
+
 using ClockSource = double (*)();
-/// Replace the source (nullptr: the steady clock again). Not for use while ranks are running.
-void set_clock_source(ClockSource source);
+using Sleeper = void (*)(double time_s);
+/// Replace the source, and who sleeps by it (nullptr: the steady clock again). Not for use while ranks are running.
+void set_clock_source(ClockSource source, Sleeper sleeper = nullptr);
 
 }  // namespace moebius

@@ -26,6 +26,13 @@ enum class CapacityMethod : std::uint8_t { off, drop, expanded_drop, one_shot, r
 enum class CapacityMetric : std::uint8_t { score, order, reverse, random };
 enum class CapacityScope : std::uint8_t { expert, device };
 enum class CapacityPhase : std::uint8_t { all, prompts, generation };
+/// Whose times the stages of a run in slow motion last (policy/device_model.hpp). none: real time.
+enum class EmulatedDevice : std::uint8_t { none, h100, a100, custom };
+enum class EmulatedLink : std::uint8_t { nvlink, pcie, network, custom };
+/// Whose sizes count. own: those of the checkpoint.
+enum class EmulatedModel : std::uint8_t { own, mixtral_8x7b, qwen3_30b_a3b, qwen3_235b_a22b, deepseek_v2_lite, deepseek_v3 };
+/// Whose layers, experts and top-k: those of the published model, which the checkpoint then must have, or its own.
+enum class EmulatedShape : std::uint8_t { published, checkpoint };
 
 /// Defaults are those of an empty job file. 0 in a size means: chosen from the model and the ranks.
 struct Job {
@@ -95,6 +102,24 @@ struct Job {
     double min_mean_load = 16.0;      ///< no capacity where an expert has fewer rows in the mean
     int rounds = 1;                   ///< reroute: how often a dropped pair looks for another expert
   } capacity;
+  /// Slow motion. A number that is 0 is that of the preset.
+  struct Emulation {
+    EmulatedDevice device = EmulatedDevice::none;
+    EmulatedModel model = EmulatedModel::own;
+    EmulatedShape shape = EmulatedShape::published;
+    EmulatedLink link = EmulatedLink::nvlink;
+    double dilation = 100.0;          ///< seconds here for each second of the device
+    double efficiency = 0.0;            ///< share of the device's two rates that programs reach
+    double attention_efficiency = 0.0;  ///< of attention stages and the LM head; 0: as efficiency
+    double flops = 0.0;               ///< per second
+    double bytes_per_s = 0.0;
+    double expert_overhead_us = 0.0;  ///< of an expert call, before the first byte
+    double attention_overhead_us = 0.0;
+    int row_tile = 0;                 ///< products compute whole tiles of so many rows
+    double link_bytes_per_s = 0.0;
+    double link_latency_us = 0.0;
+    [[nodiscard]] bool on() const { return device != EmulatedDevice::none; }
+  } emulation;
   struct Run {
     std::uint64_t seed = 0;
     int rows_per_block = 1024;
@@ -119,6 +144,10 @@ const char* to_string(CapacityMethod method);
 const char* to_string(CapacityMetric metric);
 const char* to_string(CapacityScope scope);
 const char* to_string(CapacityPhase phase);
+const char* to_string(EmulatedDevice device);
+const char* to_string(EmulatedLink link);
+const char* to_string(EmulatedModel model);
+const char* to_string(EmulatedShape shape);
 
 /// One resolved key for `moebius show` and for the output file: "limits.kv_tokens", value as TOML, and
 /// where it came from: "default", "job.toml:12", "command line".

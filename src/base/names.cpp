@@ -118,4 +118,38 @@ const char* to_string(CapacityPhase phase) {
   return "?";
 }
 
+const char* to_string(EmulatedDevice device) {
+  switch (device) {
+    case EmulatedDevice::none: return "none";
+    case EmulatedDevice::h100: return "h100";
+    case EmulatedDevice::a100: return "a100";
+    case EmulatedDevice::custom: return "custom";
+  }
+  return "?";
+}
+
+const char* to_string(EmulatedLink link) {
+  switch (link) {
+    case EmulatedLink::nvlink: return "nvlink";
+    case EmulatedLink::pcie: return "pcie";
+    case EmulatedLink::network: return "network";
+    case EmulatedLink::custom: return "custom";
+  }
+  return "?";
+}
+
+const char* to_string(EmulatedModel model) {
+  switch (model) {
+    case EmulatedModel::own: return "own";
+    case EmulatedModel::mixtral_8x7b: return "mixtral-8x7b";
+    case EmulatedModel::qwen3_30b_a3b: return "qwen3-30b-a3b";
+    case EmulatedModel::qwen3_235b_a22b: return "qwen3-235b-a22b";
+    case EmulatedModel::deepseek_v2_lite: return "deepseek-v2-lite";
+    case EmulatedModel::deepseek_v3: return "deepseek-v3";
+  }
+  return "?";
+}
+
+const char* to_string(EmulatedShape shape) { return shape == EmulatedShape::published ? "published" : "checkpoint"; }
+
 }  // namespace moebius

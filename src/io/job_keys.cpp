@@ -231,6 +231,51 @@ void add_capacity(std::vector<JobKey>& keys) {
                   "reroute: how many other experts a dropped row tries"});
 }
 
+void add_emulation(std::vector<JobKey>& keys) {
+  using enum EmulatedModel;
+  keys.push_back({"emulation.device", Effect::execution,
+                  choice(
+                      std::vector{EmulatedDevice::none, EmulatedDevice::h100, EmulatedDevice::a100, EmulatedDevice::custom}, {},
+                      [](auto& j) -> auto& { return j.emulation.device; }),
+                  "slow motion: every stage lasts as long as on this device, times emulation.dilation; none: real time"});
+  keys.push_back({"emulation.model", Effect::execution,
+                  choice(
+                      std::vector{own, mixtral_8x7b, qwen3_30b_a3b, qwen3_235b_a22b, deepseek_v2_lite, deepseek_v3}, {},
+                      [](auto& j) -> auto& { return j.emulation.model; }),
+                  "whose sizes the times are those of; the checkpoint has the same layers, experts and top-k, but may be small"});
+  keys.push_back({"emulation.shape", Effect::execution,
+                  choice(
+                      std::vector{EmulatedShape::published, EmulatedShape::checkpoint}, {}, [](auto& j) -> auto& { return j.emulation.shape; }),
+                  "checkpoint: layers, experts and top-k may differ from those published, and outputs say so"});
+  keys.push_back({"emulation.link", Effect::execution,
+                  choice(
+                      std::vector{EmulatedLink::nvlink, EmulatedLink::pcie, EmulatedLink::network, EmulatedLink::custom}, {},
+                      [](auto& j) -> auto& { return j.emulation.link; }),
+                  "what messages between ranks go over, one at a time out of and into a rank"});
+  const auto add = [&](std::string_view name, double max, auto access, std::string_view help) {
+    keys.push_back({name, Effect::execution, number(0.0, max, access), help});
+  };
+  keys.push_back({"emulation.dilation", Effect::execution,
+                  number(
+                      1.0, 1e6, [](auto& j) -> auto& { return j.emulation.dilation; }),
+                  "seconds here for a second of the device; so many that real work is at most 30 % of the time of any core"});
+  add("emulation.efficiency", 1.0, [](auto& j) -> auto& { return j.emulation.efficiency; }, "share of flops and bytes_per_s that programs reach; 0: the preset's, 0.7");
+  add("emulation.attention_efficiency", 1.0, [](auto& j) -> auto& { return j.emulation.attention_efficiency; },
+      "the same for attention stages and the LM head; 0: as emulation.efficiency");
+  add("emulation.flops", 1e18, [](auto& j) -> auto& { return j.emulation.flops; }, "of the device, per second; 0: the preset's");
+  add("emulation.bytes_per_s", 1e16, [](auto& j) -> auto& { return j.emulation.bytes_per_s; }, "of the memory of the device; 0: the preset's");
+  add("emulation.expert_overhead_us", 1e9, [](auto& j) -> auto& { return j.emulation.expert_overhead_us; },
+      "time of an expert call beside its work (in lock-step: of all calls of a layer together); 0: the preset's");
+  add("emulation.attention_overhead_us", 1e9, [](auto& j) -> auto& { return j.emulation.attention_overhead_us; },
+      "time of an attention stage and of the LM head beside its work; 0: the preset's");
+  keys.push_back({"emulation.row_tile", Effect::execution,
+                  integer(
+                      0, 1 << 16, [](auto& j) -> auto& { return j.emulation.row_tile; }),
+                  "rows of a product are computed in whole tiles of so many; 0: the preset's"});
+  add("emulation.link_bytes_per_s", 1e16, [](auto& j) -> auto& { return j.emulation.link_bytes_per_s; }, "of the link, in one direction; 0: the preset's");
+  add("emulation.link_latency_us", 1e9, [](auto& j) -> auto& { return j.emulation.link_latency_us; }, "of a message on the link; 0: the preset's");
+}
+
 void add_run(std::vector<JobKey>& keys) {
   keys.push_back({"run.seed", Effect::results,
                   integer(
@@ -280,6 +325,7 @@ std::vector<JobKey> make_table() {
   add_replicas(keys);
   add_rebalance(keys);
   add_capacity(keys);
+  add_emulation(keys);
   add_run(keys);
   return keys;
 }

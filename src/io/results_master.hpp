@@ -107,6 +107,15 @@ struct CapacityTable {
   std::vector<std::int64_t> kept, dropped, added;   // [num_layers] pairs of the router that stayed, or not; others
 };
 
+/// What slow motion lets a reader check; numbers are 0 and vectors empty where the run was in real time.
+struct EmulationTable {
+  double dilation = 0, seconds = 0, tokens_per_s = 0;  ///< emulated time and rate
+  double compute_share = 0, slip = 0, missed_share = 0;  ///< see ranks/emulation.hpp
+  std::vector<double> processor_s, loop_s, modelled_s, late_s, latest_s, shortest_s;  // [num_ranks]
+  std::vector<std::int64_t> stages, late_stages;       // [num_ranks]
+  bool operator==(const EmulationTable&) const = default;
+};
+
 /// A change of the placement while the job ran.
 struct PlacementChange {
   double time_s = 0;            ///< since the start of the loop
@@ -130,7 +139,7 @@ struct RankRebalance {
 
 /// The attributes and tables of a run. Texts that FORMAT.md wants: program_version, commit, build_flags,
 /// library_versions, processor, model_path, model_hash, tokenizer_hash, chat_template_hash, job_toml, shard, rank_layout, expert_placement,
-/// emulated_slowdown, capacity.
+/// emulated_slowdown, emulation, emulation_valid, capacity.
 struct RunRecord {
   std::vector<std::pair<std::string, std::string>> texts;  ///< attribute name, value
   std::uint64_t seed = 0;
@@ -149,6 +158,7 @@ struct RunRecord {
   RoutingTrace trace;
   ExpertActivation activation;
   CapacityTable capacity;
+  EmulationTable emulation;
   std::vector<PlacementChange> changes;  ///< one for each generation after the first
   std::vector<RankRebalance> rebalance;  ///< of all ranks; empty where experts stay where they are
 };

@@ -7,6 +7,7 @@
 
 #include "base/check.hpp"
 #include "io/block_index.hpp"
+#include "io/emulation_table.hpp"
 #include "io/hdf5_data.hpp"
 #include "io/output_directory.hpp"
 #include "io/rows_file.hpp"
@@ -117,5 +118,6 @@ ExpertActivation ResultsReader::expert_activation() const { return table(read_ex
 CapacityTable ResultsReader::capacity() const { return table(read_capacity); }
 std::vector<RankRebalance> ResultsReader::rebalance() const { return table(read_rebalance); }
 std::vector<PlacementChange> ResultsReader::placement_changes() const { return table(read_placement_changes); }
+EmulationTable ResultsReader::emulation() const { return table(read_emulation); }
 
 }  // namespace moebius::io

@@ -54,6 +54,7 @@ class ResultsReader {
   [[nodiscard]] RoutingTrace routing_trace() const;
   [[nodiscard]] ExpertActivation expert_activation() const;
   [[nodiscard]] CapacityTable capacity() const;
+  [[nodiscard]] EmulationTable emulation() const;
   [[nodiscard]] std::vector<PlacementChange> placement_changes() const;
   [[nodiscard]] std::vector<RankRebalance> rebalance() const;
 

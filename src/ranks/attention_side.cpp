@@ -164,6 +164,7 @@ void AttentionSide::run(int layer, double now, PhaseClock& clock) {
   drain_queue(layer);
   if (layer > 0 && parts_.config.is_moe(LayerId(layer - 1))) {
     parts_.stack.combine(LayerId(layer - 1), batch_rows_, parts_.states);
+    parts_.pace.combine(static_cast<std::int64_t>(batch_rows_.size()));
     clock.mark(Phase::combine, static_cast<std::int64_t>(batch_rows_.size()));
   }
   if (layer == parts_.config.num_layers) {
@@ -173,12 +174,20 @@ void AttentionSide::run(int layer, double now, PhaseClock& clock) {
   }
 }
 
+policy::AttentionWork AttentionSide::attention_work(LayerId layer) const {
+  policy::AttentionWork work;
+  for (const model::SegmentRef& ref : batch_refs_) work.add_segment(ref.first_position, ref.num_tokens, parts_.config.window(layer));
+  return work;
+}
+
 void AttentionSide::run_layer(LayerId layer, double now, PhaseClock& clock) {
   const auto num_rows = static_cast<std::int64_t>(batch_rows_.size());
   const model::MicroBatch batch{.rows = batch_rows_, .positions = batch_positions_, .segments = batch_refs_};
   parts_.stack.attend(layer, batch, parts_.states, parts_.kv);
+  if (parts_.pace.slow()) parts_.pace.attention(attention_work(layer));
   if (!parts_.config.is_moe(layer)) {
     parts_.stack.dense_mlp(layer, batch_rows_, parts_.states);
+    parts_.pace.dense_mlp(num_rows);
     clock.mark(Phase::attention, num_rows);
     for (const std::int32_t idx : batch_segments_) make_ready(idx, layer.value + 1, now);
     return;
@@ -196,13 +205,14 @@ void AttentionSide::run_layer(LayerId layer, double now, PhaseClock& clock) {
     under_way_tokens_[layer.idx() + 1] += self.num_tokens();
     if (self.num_outputs_missing > 0) self.generation = generations_.sent();
   }
+  parts_.pace.router(num_rows);
   clock.mark(Phase::router, num_rows);
   dispatch(layer);
   clock.mark(Phase::dispatch, num_rows);
-  if (parts_.config.shared_intermediate_size > 0) {
-    parts_.stack.add_shared_experts(layer, batch_rows_, parts_.states);
-    clock.mark(Phase::shared_experts, num_rows);
-  }
+  const bool has_shared = parts_.config.shared_intermediate_size > 0;
+  if (has_shared) parts_.stack.add_shared_experts(layer, batch_rows_, parts_.states);
+  parts_.pace.shared_experts(num_rows);
+  if (has_shared || parts_.pace.slow()) clock.mark(Phase::shared_experts, num_rows);
   for (const std::int32_t idx : batch_segments_) {  // what lost all its experts waits for nobody
     if (segment(idx).num_outputs_missing == 0 && segment(idx).entered_layer == layer.value) make_ready(idx, layer.value + 1, now);
   }
@@ -300,6 +310,7 @@ void AttentionSide::run_lm_head(PhaseClock& clock) {
     const HeadPosition& position = drawn_.positions[static_cast<std::size_t>(i)];
     parts_.scorer.on_logits(*position.sequence, position.fed_idx, logits);
   });
+  parts_.pace.lm_head(static_cast<std::int64_t>(num_rows));
   clock.mark(Phase::lm_head, static_cast<std::int64_t>(num_rows));
   for (const std::int32_t idx : batch_segments_) release_segment(idx);
   clock.mark(Phase::admit);

@@ -27,6 +27,7 @@
 #include "ranks/generations.hpp"
 #include "ranks/row_sender.hpp"
 #include "ranks/stage_map.hpp"
+#include "ranks/stage_pace.hpp"
 #include "ranks/wire.hpp"
 #include "ranks/workload.hpp"
 
@@ -50,6 +51,7 @@ class AttentionSide {
     Scorer& scorer;
     RowSender& sender;
     policy::QueueTable& table;
+    StagePace& pace;
     bool defer_dispatch = false;                  ///< rows are kept until dispatch_step
     CapacityStage* capacity = nullptr;            ///< nullptr: experts have no capacity
     policy::RoutingRecorder* recorder = nullptr;  ///< nullptr: routing is not recorded
@@ -101,6 +103,8 @@ class AttentionSide {
   void update_table(int layer);
   [[nodiscard]] bool is_held(int layer);
   void drain_queue(int layer);
+  /// What attention looks at in the micro-batch.
+  [[nodiscard]] policy::AttentionWork attention_work(LayerId layer) const;
   void run_layer(LayerId layer, double now, PhaseClock& clock);
   void apply_capacity(LayerId layer);
   void run_lm_head(PhaseClock& clock);

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ranks/event_loop.hpp"
 
-#include <thread>
-
 #include "base/check.hpp"
 #include "base/clock.hpp"
 
@@ -22,14 +20,17 @@ EventLoop::EventLoop(const Parts& parts, Beat beat)
         deliver(from, header, payload);
       }) {
   status_.last_work_s = now_s();
+  parts_.pace.start();
+  parts_.pace.while_waiting([this] { parts_.transport.progress(); });
   if (parts_.attention != nullptr && parts_.experts != nullptr) parts_.outbox.deliver_own_to(handler_);
 }
 
 void EventLoop::run() {
+  parts_.pace.start();
   while (!finished()) {
     turn();
     if (status_.phase != Phase::idle && status_.phase != Phase::dispatch_wait) continue;
-    std::this_thread::yield();
+    parts_.pace.rest();
     parts_.clock.mark(status_.phase);  // where ranks share a core others worked meanwhile: no work of this one
   }
 }
@@ -54,7 +55,9 @@ EventLoop::Outcome EventLoop::work(double now) {
   now_ = now;
   bool worked = false;
   const std::int64_t bytes_before = bytes_delivered_;
-  if (const std::size_t drained = parts_.transport.drain(handler_, max_messages_per_turn); drained > 0) {
+  const std::size_t drained = parts_.transport.drain(handler_, max_messages_per_turn);
+  const bool heard = drained > 0;
+  if (heard) {
     worked = true;
     parts_.clock.mark(Phase::dispatch, static_cast<std::int64_t>(drained), bytes_delivered_ - bytes_before);
   }
@@ -62,10 +65,15 @@ EventLoop::Outcome EventLoop::work(double now) {
   if (parts_.outbox.pump() > 0) worked = true;
   if (parts_.attention != nullptr) parts_.attention->show_held(now, patience_s());
   if (parts_.live != nullptr) parts_.live->turn(now, parts_.clock);
-  if (const auto pick = parts_.scheduler.pick(parts_.table, now)) {
+  const auto pick = parts_.scheduler.pick(parts_.table, now);
+  if (pick) {
+    // No message woke this rank up: what runs now was only waiting for its time.
+    if (parts_.pace.out_of_work() && !heard) parts_.pace.reach(now);
+    parts_.pace.choose();
     worked = true;
     run_queue(*pick, now);
   }
+  parts_.pace.end_turn(pick ? StagePace::Turn::stage : StagePace::Turn::no_stage);
   if (!fin_sent_ && parts_.attention != nullptr && parts_.attention->finished()) send_fin();
   parts_.transport.flush();
   parts_.transport.progress();

@@ -3,7 +3,8 @@
 // The one loop of a rank, for any of its roles: drain the rings, admit, run at most one micro-queue,
 // send, let MPI progress. It fits a screen on purpose; the rest of the folder exists so that it can.
 //
-// It never blocks: every turn ends with a progress call, and a turn that found nothing to do yields.
+// It never blocks: every turn ends with a progress call, and a turn that found nothing to do yields (in slow motion, where
+// many ranks share a core, it sleeps for a moment).
 // It ends when the rank has nothing left to do for anybody: an attention rank has said FIN to every
 // expert rank, an expert rank has FIN from every attention rank and nothing stored.
 
@@ -18,6 +19,7 @@
 #include "ranks/live_placement.hpp"
 #include "ranks/outbox.hpp"
 #include "ranks/stage_map.hpp"
+#include "ranks/stage_pace.hpp"
 
 namespace moebius::ranks {
 
@@ -38,6 +40,7 @@ class EventLoop {
     policy::Scheduler& scheduler;
     policy::QueueTable& table;
     PhaseClock& clock;
+    StagePace& pace;
     StageMap stages;
     AttentionSide* attention;             ///< nullptr without the role
     ExpertSide* experts;                  ///< nullptr without the role

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
-#include <thread>
 
 #include "base/check.hpp"
 #include "base/clock.hpp"
@@ -12,12 +11,13 @@
 namespace moebius::ranks {
 
 ExpertSide::ExpertSide(const ExpertSideOptions& options, model::ExpertStack& stack, StageMap stages,
-                       policy::QueueTable& table, Outbox& outbox, std::size_t max_payload_bytes)
+                       policy::QueueTable& table, Outbox& outbox, StagePace& pace, std::size_t max_payload_bytes)
     : options_(options),
       stack_(stack),
       stages_(stages),
       table_(table),
       outbox_(outbox),
+      pace_(pace),
       row_bytes_(static_cast<std::size_t>(options.hidden_size) * element_bytes(options.compute)),
       max_rows_per_block_(max_output_rows(max_payload_bytes, static_cast<std::size_t>(options.hidden_size) * sizeof(float))),
       max_tags_per_block_(max_payload_bytes / sizeof(OutputTag)),
@@ -126,8 +126,7 @@ void ExpertSide::run(int layer, PlaceId place, PhaseClock& clock) {
 
   const double begin_s = now_s();
   stack_.forward(LayerId(layer), place, inputs_, outputs_);
-  if (options_.slowdown > 1) wait_out(begin_s);
-  const double call_s = now_s() - begin_s;
+  const double call_s = pace_.expert_call(begin_s, static_cast<std::int64_t>(taken_.size()));
   expert_s_ += call_s;
   longest_call_s_ = std::max(longest_call_s_, call_s);
   fixed_call_s_ = fixed_call_s_ == 0 ? call_s : std::min(fixed_call_s_ * 1.02, call_s);
@@ -141,14 +140,6 @@ void ExpertSide::run(int layer, PlaceId place, PhaseClock& clock) {
   seal_messages(layer);
   counters_.rows_sent += num_rows;
   clock.mark(Phase::dispatch, num_rows, num_rows * options_.hidden_size * static_cast<std::int64_t>(sizeof(float)));
-}
-
-void ExpertSide::wait_out(double start_s) {
-  const double end_s = start_s + options_.slowdown * (now_s() - start_s);
-  while (now_s() < end_s) {
-    outbox_.progress();
-    std::this_thread::yield();
-  }
 }
 
 void ExpertSide::take_rows(Queue& queue) {

@@ -22,6 +22,7 @@
 #include "policy/scheduler.hpp"
 #include "ranks/outbox.hpp"
 #include "ranks/stage_map.hpp"
+#include "ranks/stage_pace.hpp"
 #include "ranks/wire.hpp"
 
 namespace moebius::ranks {
@@ -39,13 +40,12 @@ struct ExpertSideOptions {
   std::int64_t max_rows_stored = 0;   ///< attention ranks out of reach x token budget
   int num_sources = 0;                ///< attention ranks that send FIN
   bool announce_in_place = true;      ///< tell sources in reach of their outputs; else whoever gave the rows knows
-  double slowdown = 1.0;              ///< an expert call is made to last so many times as long; 1: as it is
 };
 
 class ExpertSide {
  public:
   ExpertSide(const ExpertSideOptions& options, model::ExpertStack& stack, StageMap stages, policy::QueueTable& table,
-             Outbox& outbox, std::size_t max_payload_bytes);
+             Outbox& outbox, StagePace& pace, std::size_t max_payload_bytes);
   /// The rows of an attention rank are in reach.
   void reach(RankId source, const model::RowExchange& rows);
 
@@ -107,14 +107,13 @@ class ExpertSide {
   void open_message(std::size_t begin, std::size_t num_rows);
   void seal_messages(int layer);
   void update_table(int layer, int place);
-  /// Emulates a slower rank: waits until the call that began then has lasted `slowdown` times as long.
-  void wait_out(double start_s);
 
   ExpertSideOptions options_;
   model::ExpertStack& stack_;
   StageMap stages_;
   policy::QueueTable& table_;
   Outbox& outbox_;
+  StagePace& pace_;
   std::vector<std::optional<model::RowExchange>> exchanges_;  // [source rank]
   std::size_t row_bytes_, max_rows_per_block_, max_tags_per_block_;
   std::vector<std::vector<Queue>> queues_;             // [layer][place]

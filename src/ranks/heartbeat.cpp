@@ -119,7 +119,8 @@ void Heartbeat::wait_for_all(comm::Transport& transport, PhaseClock& clock) {
       next_poll_s = now + finish_poll_period_s;
     }
     beat(status);
-    std::this_thread::yield();
+    if (parts_.waiting == Waiting::asleep) sleep_until_s(now + finish_poll_period_s);
+    else std::this_thread::yield();
     clock.mark(Phase::idle);
   }
   if (parts_.display != nullptr) parts_.display->finish(numbers(), now_s());

@@ -22,6 +22,8 @@ namespace moebius::ranks {
 
 class Heartbeat {
  public:
+  /// How a rank that is done waits for the others; in slow motion they share its core.
+  enum class Waiting : std::uint8_t { yielding, asleep };
   struct Parts {
     comm::Session& session;
     comm::ControlBoard& board;
@@ -32,6 +34,7 @@ class Heartbeat {
     std::vector<Roles> roles;          ///< [num_ranks], for the table
     Recordings& recordings;
     std::function<void(double now)> on_publish;  ///< called a few times a second, also while this rank waits for others
+    Waiting waiting = Waiting::yielding;
   };
   explicit Heartbeat(const Parts& parts);
 

@@ -14,6 +14,7 @@
 #include "base/random.hpp"
 #include "io/input_file.hpp"
 #include "io/model_files.hpp"
+#include "policy/device_model.hpp"
 #include "policy/shard_split.hpp"
 #include "ranks/agreement.hpp"
 #include "ranks/expert_plan.hpp"
@@ -122,6 +123,16 @@ void check_rebalance(const Job& job) {
   if (job.capacity.method != CapacityMethod::off) refuse("capacity.method", "a capacity looks at the placement that the job began with");
 }
 
+/// What slow motion cannot be done with is said before anything is read or written.
+void check_emulation(comm::Session& session, const Job& job, const ModelConfig& config) {
+  if (!policy::make_emulation(job, config)) return;
+  if (session.memory_node().num_ranks() != session.num_ranks()) {
+    throw Failure{ExitCode::bad_usage, fmt::format("emulation.device is {} (slow motion needs one clock for all ranks, and they are on several machines) run "
+                                                   "all ranks on one machine",
+                                                   to_string(job.emulation.device))};
+  }
+}
+
 }  // namespace
 
 Roles roles_of(const policy::RankLayout& layout, RankId rank) {
@@ -154,6 +165,7 @@ JobSetup set_up_job(comm::Session& session, const ResolvedJob& resolved, const R
     setup.config = io::read_model_config(model_dir);
     setup.checkpoint = io::Checkpoint::open(model_dir);
     setup.tensors = setup.checkpoint->lookup();
+    check_emulation(session, job, setup.config);
     if (!has_attention(setup.roles)) return;
     load_tokenizer(setup, session, model_dir);
     ChatTemplateSpec chat_template = io::read_chat_template(model_dir);

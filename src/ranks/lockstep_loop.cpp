@@ -3,7 +3,6 @@
 
 #include <cstring>
 #include <numeric>
-#include <thread>
 
 #include "base/check.hpp"
 #include "base/clock.hpp"
@@ -40,13 +39,18 @@ LockstepLoop::LockstepLoop(const Parts& parts, EventLoop::Beat beat)
       to_bytes_(to_.size()),
       from_bytes_(to_.size()),
       counts_out_(to_.size()),
-      counts_in_(to_.size()) {
+      counts_in_(to_.size()),
+      link_out_(to_.size()),
+      link_in_(to_.size()) {
   status_.last_work_s = now_s();
   parts_.all.while_waiting([this] { wait(); });
+  parts_.pace.while_waiting([this] { parts_.transport.progress(); });
 }
 
 void LockstepLoop::run() {
+  parts_.pace.start();
   while (parts_.all.any(parts_.attention != nullptr && !parts_.attention->finished())) {
+    delay_few_bytes();
     parts_.clock.mark(Phase::idle);
     step();
   }
@@ -94,6 +98,7 @@ void LockstepLoop::choose_replicas(int layer) {
     }
   }
   parts_.all.sum(rows_of_all_);
+  delay_few_bytes();
   parts_.clock.mark(Phase::idle);
   if (parts_.attention != nullptr) parts_.attention->dispatch_step(LayerId(layer), rows_of_all_, parts_.counts);
   parts_.clock.mark(Phase::dispatch);
@@ -130,6 +135,7 @@ void LockstepLoop::pack() {
 
 void LockstepLoop::exchange_rows() {
   parts_.all.exchange_counts(counts_out_, counts_in_);
+  delay_few_bytes();
   parts_.clock.mark(Phase::idle);
   for (std::size_t rank = 0; rank < num_ranks(); ++rank) {
     from_[rank] = {counts_in_[rank] >> 32, counts_in_[rank] & 0xffffffff};
@@ -137,6 +143,7 @@ void LockstepLoop::exchange_rows() {
   }
   grow(arrived_, sum(from_bytes_));
   parts_.all.exchange(packed_, to_bytes_, arrived_, from_bytes_);
+  delay_dispatch();
   parts_.clock.mark(Phase::dispatch, 0, static_cast<std::int64_t>(sum(to_bytes_)));
 }
 
@@ -172,6 +179,9 @@ void LockstepLoop::run_experts(int layer) {
   for (int place = 0; place < parts_.hosted_per_layer[static_cast<std::size_t>(layer)]; ++place) {
     while (parts_.experts->num_queued(layer, PlaceId(place)) > 0) parts_.experts->run(layer, PlaceId(place), parts_.clock);
   }
+  if (!parts_.pace.slow()) return;
+  parts_.pace.expert_layer();
+  parts_.clock.mark(Phase::expert);
 }
 
 void LockstepLoop::exchange_outputs() {
@@ -182,6 +192,7 @@ void LockstepLoop::exchange_outputs() {
   grow(outputs_, sum(from_bytes_) / sizeof(float));
   grow(reply_, sum(to_bytes_) / sizeof(float));
   parts_.all.exchange(std::as_bytes(std::span(reply_)), to_bytes_, std::as_writable_bytes(std::span(outputs_)), from_bytes_);
+  delay_outputs();
   parts_.clock.mark(Phase::dispatch_wait, 0, static_cast<std::int64_t>(sum(to_bytes_)));
 }
 
@@ -197,6 +208,28 @@ void LockstepLoop::take_outputs(int layer) {
   }
 }
 
+void LockstepLoop::delay_few_bytes() {
+  if (parts_.delay != nullptr) parts_.delay->few_bytes();
+}
+
+void LockstepLoop::delay_dispatch() {
+  if (parts_.delay == nullptr) return;
+  for (std::size_t rank = 0; rank < num_ranks(); ++rank) {
+    link_out_[rank] = parts_.delay->times().dispatch_bytes(to_[rank].rows, to_[rank].pairs);
+    link_in_[rank] = parts_.delay->times().dispatch_bytes(from_[rank].rows, from_[rank].pairs);
+  }
+  parts_.delay->blocks(link_out_, link_in_);
+}
+
+void LockstepLoop::delay_outputs() {
+  if (parts_.delay == nullptr) return;
+  for (std::size_t rank = 0; rank < num_ranks(); ++rank) {
+    link_out_[rank] = parts_.delay->times().outputs_bytes(from_[rank].pairs);
+    link_in_[rank] = parts_.delay->times().outputs_bytes(to_[rank].pairs);
+  }
+  parts_.delay->blocks(link_out_, link_in_);
+}
+
 void LockstepLoop::worked(Phase phase) {
   status_.phase = phase;
   status_.last_work_s = now_s();
@@ -208,7 +241,7 @@ void LockstepLoop::wait() {
   status_.phase = Phase::idle;
   beat_(status_);
   parts_.transport.progress();
-  std::this_thread::yield();
+  parts_.pace.rest();
 }
 
 }  // namespace moebius::ranks

@@ -23,6 +23,7 @@
 #include "ranks/attention_side.hpp"
 #include "ranks/event_loop.hpp"
 #include "ranks/expert_side.hpp"
+#include "ranks/link_delay.hpp"
 #include "ranks/row_sender.hpp"
 
 namespace moebius::ranks {
@@ -52,6 +53,8 @@ class LockstepLoop {
     const ModelConfig& config;
     ComputeType compute;
     PhaseClock& clock;
+    StagePace& pace;
+    ExchangeDelay* delay;                ///< nullptr in real time
     AttentionSide* attention;            ///< nullptr without the role
     ExpertSide* experts;                 ///< nullptr without the role
     const model::RowExchange* own_rows;  ///< nullptr without the attention role
@@ -78,6 +81,10 @@ class LockstepLoop {
   void run_experts(int layer);
   void exchange_outputs();
   void take_outputs(int layer);
+  /// Of an exchange in slow motion: what it lasts.
+  void delay_few_bytes();
+  void delay_dispatch();
+  void delay_outputs();
   void worked(Phase phase);
   void wait();
 
@@ -94,6 +101,7 @@ class LockstepLoop {
   std::vector<std::int64_t> rows_of_all_;            // [num_experts]
   std::vector<std::byte> packed_, arrived_;          // dispatch blocks
   std::vector<float> reply_, outputs_;               // outputs of own experts, of the others'
+  std::vector<double> link_out_, link_in_;           // [num_ranks] bytes on emulated links
   LoopStatus status_;
 };
 

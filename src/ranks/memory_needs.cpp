@@ -79,7 +79,7 @@ std::vector<policy::RankMemory> memory_needs(const Job& job, const ModelConfig& 
   const ComputeType compute = job.model.compute;
   const std::size_t num_attention = layout.attention_ranks.size(), num_expert = layout.expert_ranks.size();
   const ModelConfig row_config = config_of_rows(job, config, placement, layout.attention_ranks, layout.expert_ranks);
-  const std::size_t ring_bytes = comm::ring_bytes(ring_options(row_config, compute, std::max(num_attention, num_expert), Rows::travel));
+  const std::size_t ring_bytes = comm::ring_bytes(ring_options(row_config, job, std::max(num_attention, num_expert), Rows::travel));
   std::vector<RankId> all = layout.attention_ranks;
   if (!layout.colocated()) all.insert(all.end(), layout.expert_ranks.begin(), layout.expert_ranks.end());
   std::vector<policy::RankMemory> needs;

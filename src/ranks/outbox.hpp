@@ -33,8 +33,6 @@ class Outbox {
   void seal(RankId to, const comm::MessageHeader& header);
   /// Move waiting messages into free slots; returns how many moved. No room is open.
   std::size_t pump();
-  /// For those who wait without sending.
-  void progress() { transport_.progress(); }
   [[nodiscard]] bool empty() const { return num_waiting_ == 0; }
   [[nodiscard]] std::int64_t num_waiting() const { return num_waiting_; }
   /// A destination that messages wait for, invalid when nothing waits: for the watchdog's table.

@@ -37,12 +37,14 @@ Job::Limits resolve_limits(const Job& job, const ModelConfig& config) {
   return limits;
 }
 
-comm::RingOptions ring_options(const ModelConfig& config, ComputeType compute, std::size_t num_sources, Rows rows) {
+comm::RingOptions ring_options(const ModelConfig& config, const Job& job, std::size_t num_sources, Rows rows) {
+  const ComputeType compute = job.model.compute;
+  const std::size_t stamp_bytes = job.emulation.on() ? DelayedTransport::stamp_bytes : 0;
   const auto hidden = static_cast<std::size_t>(config.hidden_size);
   const auto k = static_cast<std::size_t>(config.experts_per_token);
   const std::size_t one_row = std::max(dispatch_layout(1, k, hidden * element_bytes(compute)).total_bytes,
                                        outputs_layout(1, hidden * sizeof(float)).total_bytes);
-  const std::size_t slot_bytes = round_up_64(std::max(rows == Rows::travel ? slot_bytes_of_rows : slot_bytes_in_place, one_row));
+  const std::size_t slot_bytes = round_up_64(std::max(rows == Rows::travel ? slot_bytes_of_rows : slot_bytes_in_place, one_row + stamp_bytes));
   const std::size_t bytes = std::min(max_ring_bytes, max_bytes_into_a_rank / std::max<std::size_t>(num_sources, 1));
   return {.slot_bytes = slot_bytes, .num_slots = static_cast<int>(std::max(bytes / slot_bytes, min_ring_slots))};
 }
@@ -67,7 +69,11 @@ RankEngine::RankEngine(Parts parts, PhaseClock& clock, EventLoop::Beat beat)
       row_config_(config_of_rows(parts_.job, parts_.config, parts_.placement, parts_.attention_ranks, parts_.expert_ranks)),
       limits_(resolve_limits(parts_.job, parts_.config)),
       stages_(parts_.roles),
-      outbox_(parts_.transport) {
+      emulation_(policy::make_emulation(parts_.job, parts_.config)),
+      pace_(make_pace()),
+      delayed_(delay_messages()),
+      transport_(delayed_ == nullptr ? parts_.transport : *delayed_),
+      outbox_(transport_) {
   if (parts_.all_to_all != nullptr) collector_ = std::make_unique<PairCollector>(parts_.transport.num_ranks());
   if (has_experts(parts_.roles)) make_experts();
   std::vector<int> hosted_per_layer;
@@ -75,7 +81,9 @@ RankEngine::RankEngine(Parts parts, PhaseClock& clock, EventLoop::Beat beat)
     hosted_per_layer.push_back(expert_stack_ == nullptr ? 0 : expert_stack_->num_places(LayerId(layer)));
   }
   table_ = std::make_unique<policy::QueueTable>(stages_.queues_per_stage(hosted_per_layer));
-  scheduler_ = policy::make_scheduler(parts_.job.schedule);
+  Job::Schedule schedule = parts_.job.schedule;
+  if (emulation_) schedule.aging_ms *= emulation_->dilation;  // so that a schedule is that of the device
+  scheduler_ = policy::make_scheduler(schedule);
   if (has_attention(parts_.roles)) make_attention(std::move(parts_.claim), std::move(parts_.sink));
   if (has_experts(parts_.roles)) make_expert_side();
   if (parts_.peers != nullptr) make_live();
@@ -83,6 +91,19 @@ RankEngine::RankEngine(Parts parts, PhaseClock& clock, EventLoop::Beat beat)
 }
 
 RankEngine::~RankEngine() = default;
+
+StagePace RankEngine::make_pace() const {
+  const auto found = std::ranges::find(parts_.expert_ranks, parts_.transport.rank());
+  const double slowdown = found == parts_.expert_ranks.end() ? 1.0 : slowdown_of(parts_.job, static_cast<int>(found - parts_.expert_ranks.begin()));
+  if (!emulation_) return StagePace(slowdown);
+  return {emulation_->times, emulation_->dilation, slowdown,
+          parts_.all_to_all != nullptr ? StagePace::ExpertStage::layer : StagePace::ExpertStage::call};
+}
+
+std::unique_ptr<DelayedTransport> RankEngine::delay_messages() {
+  if (!emulation_ || parts_.all_to_all != nullptr) return nullptr;
+  return std::make_unique<DelayedTransport>(parts_.transport, pace_, emulation_->link, emulation_->dilation, block_bytes(emulation_->times));
+}
 
 bool RankEngine::has_replicas() const {
   for (int layer = 0; layer < parts_.config.num_layers; ++layer) {
@@ -100,6 +121,7 @@ void RankEngine::run() {
 
 void RankEngine::make_loop(std::vector<int> hosted_per_layer, PhaseClock& clock, EventLoop::Beat beat) {
   if (parts_.all_to_all != nullptr) {
+    if (emulation_) exchange_delay_ = std::make_unique<ExchangeDelay>(*parts_.all_to_all, parts_.transport.rank().idx(), pace_, *emulation_);
     const model::RowExchange* own_rows = states_ == nullptr ? nullptr : &states_->exchange();
     lockstep_ = std::make_unique<LockstepLoop>(LockstepLoop::Parts{.all = *parts_.all_to_all,
                                                                    .transport = parts_.transport,
@@ -107,6 +129,8 @@ void RankEngine::make_loop(std::vector<int> hosted_per_layer, PhaseClock& clock,
                                                                    .config = parts_.config,
                                                                    .compute = parts_.job.model.compute,
                                                                    .clock = clock,
+                                                                   .pace = pace_,
+                                                                   .delay = exchange_delay_.get(),
                                                                    .attention = attention_.get(),
                                                                    .experts = expert_side_.get(),
                                                                    .own_rows = own_rows,
@@ -117,11 +141,12 @@ void RankEngine::make_loop(std::vector<int> hosted_per_layer, PhaseClock& clock,
     return;
   }
   loop_ = std::make_unique<EventLoop>(
-      EventLoop::Parts{.transport = parts_.transport,
+      EventLoop::Parts{.transport = transport_,
                        .outbox = outbox_,
                        .scheduler = *scheduler_,
                        .table = *table_,
                        .clock = clock,
+                       .pace = pace_,
                        .stages = stages_,
                        .attention = attention_.get(),
                        .experts = expert_side_.get(),
@@ -197,10 +222,8 @@ void RankEngine::make_expert_side() {
                              ? 0  // rows are read where they arrive
                              : static_cast<std::int64_t>(parts_.attention_ranks.size() - in_reach.size()) * limits_.max_tokens_in_flight,
       .num_sources = static_cast<int>(parts_.attention_ranks.size()),
-      .announce_in_place = parts_.all_to_all == nullptr,
-      .slowdown = slowdown_of(parts_.job, static_cast<int>(std::ranges::find(parts_.expert_ranks, parts_.transport.rank()) - parts_.expert_ranks.begin()))};
-  expert_side_ = std::make_unique<ExpertSide>(options, *expert_stack_, stages_, *table_, outbox_,
-                                              parts_.transport.max_payload_bytes());
+      .announce_in_place = parts_.all_to_all == nullptr};
+  expert_side_ = std::make_unique<ExpertSide>(options, *expert_stack_, stages_, *table_, outbox_, pace_, transport_.max_payload_bytes());
   for (const auto& [rank, rows] : in_reach) expert_side_->reach(rank, rows);
 }
 
@@ -240,6 +263,7 @@ void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
                            .scorer = *scorer_,
                            .sender = collector_ != nullptr ? static_cast<RowSender&>(*collector_) : *ring_sender_,
                            .table = *table_,
+                           .pace = pace_,
                            .defer_dispatch = parts_.all_to_all != nullptr && has_replicas(),
                            .capacity = capacity_.get(),
                            .recorder = recorder_.get()},
@@ -253,7 +277,7 @@ void RankEngine::make_ring_sender() {
   }
   const std::size_t row_bytes = static_cast<std::size_t>(parts_.config.hidden_size) * element_bytes(parts_.job.model.compute);
   ring_sender_ = std::make_unique<RingSender>(outbox_, states_->exchange(), row_bytes, row_config_.experts_per_token,
-                                         parts_.transport.max_payload_bytes(), in_reach);
+                                         transport_.max_payload_bytes(), in_reach);
 }
 
 void RankEngine::drop_unfinished() {

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -21,8 +22,10 @@
 #include "policy/placement.hpp"
 #include "policy/scheduler.hpp"
 #include "ranks/event_loop.hpp"
+#include "ranks/link_delay.hpp"
 #include "ranks/live_placement.hpp"
 #include "ranks/lockstep_loop.hpp"
+#include "ranks/stage_pace.hpp"
 #include "ranks/workload.hpp"
 
 namespace moebius::ranks {
@@ -36,7 +39,8 @@ enum class Rows : std::uint8_t { travel, in_place };
 /// Rings that suit the model where a rank reads from up to `num_sources` others. A slot takes at least one row with all its
 /// experts; the slots take what a rank sends while its reader computes a whole micro-batch, fewer where many rings
 /// would take much memory.
-comm::RingOptions ring_options(const ModelConfig& config, ComputeType compute, std::size_t num_sources, Rows rows);
+/// With slow motion there is a stamp in front of each message.
+comm::RingOptions ring_options(const ModelConfig& config, const Job& job, std::size_t num_sources, Rows rows);
 
 /// Memory for the exchange of rows that a rank has to give.
 std::size_t exchange_bytes(const Job& job, const ModelConfig& config, Roles roles);
@@ -85,6 +89,8 @@ class RankEngine {
   [[nodiscard]] const policy::ReplicaRouter* router() const { return router_.get(); }  ///< nullptr without attention
   [[nodiscard]] const CapacityStage* capacity() const { return capacity_.get(); }  ///< nullptr where experts have none
   [[nodiscard]] const policy::RoutingRecorder* recorder() const { return recorder_.get(); }  ///< nullptr: not recording
+  [[nodiscard]] const policy::Emulation* emulation() const { return emulation_ ? &*emulation_ : nullptr; }  ///< nullptr in real time
+  [[nodiscard]] const StagePace& pace() const { return pace_; }
   [[nodiscard]] const ExpertSide* experts() const { return expert_side_.get(); }
   [[nodiscard]] const LivePlacement* live() const { return live_.get(); }  ///< nullptr: experts stay where they are
   /// Packed weights of this rank.
@@ -93,6 +99,8 @@ class RankEngine {
   [[nodiscard]] std::vector<std::pair<std::string, std::int64_t>> memory_by_kind() const;
 
  private:
+  [[nodiscard]] StagePace make_pace() const;
+  [[nodiscard]] std::unique_ptr<DelayedTransport> delay_messages();
   void make_attention(ClaimSource claim, RowSink sink);
   void make_experts();
   void make_expert_side();
@@ -105,6 +113,11 @@ class RankEngine {
   ModelConfig row_config_;  // config_of_rows
   Job::Limits limits_;
   StageMap stages_;
+  std::optional<policy::Emulation> emulation_;  // none in real time
+  StagePace pace_;
+  std::unique_ptr<DelayedTransport> delayed_;   // of asynchronous execution in slow motion
+  std::unique_ptr<ExchangeDelay> exchange_delay_;  // of lock-step in slow motion
+  comm::Transport& transport_;                  // the given one, or delayed_
   Outbox outbox_;
   std::unique_ptr<policy::TablePlacement> live_maps_;  // the placement that attention sends by, where it changes
   std::unique_ptr<model::ExpertStack> expert_stack_;

@@ -17,6 +17,7 @@
 #include "policy/replica_router.hpp"
 #include "policy/routing_recorder.hpp"
 #include "ranks/attention_side.hpp"
+#include "ranks/emulation.hpp"
 #include "ranks/expert_side.hpp"
 #include "ranks/job_setup.hpp"
 #include "ranks/live_report.hpp"
@@ -40,6 +41,7 @@ struct RankReport {
   std::vector<std::vector<std::int64_t>> load;    ///< rows computed per [layer][logical expert]
   policy::ActivationCounters activation;          ///< empty without attention
   std::vector<policy::CapacityCounters> capacity; ///< [layers]; empty where experts have no capacity
+  EmulatedRank emulation;                         ///< zeros in real time
   policy::RoutingTrace trace;                     ///< empty where nothing was recorded
   LiveReport live;
   std::vector<SeriesPoint> series;

@@ -2,6 +2,7 @@
 #include "ranks/run_job.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -68,9 +69,9 @@ ClaimSource claim_lines(JobSetup& setup, comm::ControlBoard& board, StopControl&
 
 /// What a rank found out, as rank 0 wants it; the phases are added when the last of them has ended.
 RankReport make_report(const comm::Session& session, const RankEngine& engine, Roles roles, std::int64_t num_unknown_fields,
-                       double loop_s) {
+                       double loop_s, const EmulatedRank& emulated) {
   RankReport report{.rank = session.rank().value, .role = to_string(roles), .node = session.processor_name(), .loop_s = loop_s,
-                    .num_unknown_fields = num_unknown_fields, .peak_rss_bytes = peak_rss_bytes(), .memory = engine.memory_by_kind()};
+                    .num_unknown_fields = num_unknown_fields, .peak_rss_bytes = peak_rss_bytes(), .memory = engine.memory_by_kind(), .emulation = emulated};
   if (engine.attention() != nullptr) {
     report.attention = engine.attention()->counters();
     report.work = engine.workload()->counters();
@@ -96,6 +97,15 @@ void add_recordings(RankReport& report, const PhaseClock& clock, Recordings& rec
   if (!recordings.timeline()) return;
   report.timeline.assign(recordings.timeline()->intervals().begin(), recordings.timeline()->intervals().end());
   report.intervals_left_out = recordings.timeline()->num_left_out();
+}
+
+/// The loop of this rank; what slow motion says of it, zeros in real time.
+EmulatedRank run_loop(RankEngine& engine) {
+  const double start_s = now_s(), processor_start_s = processor_s();
+  engine.run();
+  if (!engine.pace().slow()) return {};
+  return {.processor_s = processor_s() - processor_start_s, .loop_s = now_s() - start_s, .elapsed_s = engine.pace().elapsed_s(),
+          .pace = engine.pace().counters()};
 }
 
 /// Admission, transport work, waiting for credit and writing results: what is neither compute nor waiting for rows.
@@ -171,8 +181,21 @@ JobOutcome conclude(const std::vector<RankReport>& reports, const io::MasterSumm
   return outcome;
 }
 
+std::vector<EmulatedRank> emulated_ranks(const std::vector<RankReport>& reports) {
+  std::vector<EmulatedRank> ranks;
+  for (const RankReport& report : reports) ranks.push_back(report.emulation);
+  return ranks;
+}
+
+/// All ranks are on this machine where the job is in slow motion.
+EmulationSummary summarise_emulation(const Job& job, const std::vector<RankReport>& reports) {
+  std::int64_t tokens = 0;
+  for (const RankReport& report : reports) tokens += report.work.tokens_fed;
+  return summarise_emulation(job, emulated_ranks(reports), static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)), tokens);
+}
+
 io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, const RunOptions& options,
-                          const std::vector<RankReport>& reports) {
+                          const std::vector<RankReport>& reports, const EmulationSummary& summary) {
   io::RunRecord record{.texts = options.build_facts, .seed = resolved.job.run.seed, .restart_count = setup.output->run(),
                        .num_rows_expected = setup.output->num_rows_committed(), .start_utc = setup.output->start_utc(),
                        .end_utc = io::utc_now()};
@@ -194,7 +217,10 @@ io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, co
                                                    setup.layout.attention_ranks.size(), setup.layout.expert_ranks.size())},
                        {"expert_placement", describe_placement(resolved.job)},
                        {"capacity", describe_capacity(resolved.job)},
+                       {"emulation", describe_emulation(resolved.job, setup.config)},
+                       {"emulation_valid", validity(summary)},
                        {"emulated_slowdown", describe_slowdown(resolved.job, static_cast<int>(setup.layout.expert_ranks.size()))}});
+  record.emulation = emulation_table(summary, emulated_ranks(reports));
   fill_rank_tables(record, reports, setup);
   record.activation.expert_weight_bytes = static_cast<std::int64_t>(model::ExpertStack::expert_bytes(setup.config, resolved.job.model.compute));
   return record;
@@ -284,9 +310,12 @@ JobOutcome wind_up(comm::Session& session, const JobSetup& setup, const Resolved
       outcome = stopped_outcome(reports, setup, resolved.job, requests_done);
       return setup.output->release();
     }
-    const io::RunRecord record = make_record(setup, resolved, options, reports);
+    const EmulationSummary emulation = summarise_emulation(resolved.job, reports);
+    const io::RunRecord record = make_record(setup, resolved, options, reports, emulation);
     const auto master = io::write_master(resolved.job.output.path, record, setup.output->fingerprint(), setup.output->run());
     outcome = conclude(reports, master, *setup.output);
+    outcome.emulation = emulation;
+    outcome.emulation_text = describe_emulation(resolved.job, setup.config);
     setup.output->release();
   });
   outcome.end = static_cast<JobEnd>(session.agree_max(static_cast<int>(outcome.end)));
@@ -364,9 +393,8 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
       config_of_rows(job, setup.config, *setup.placement, setup.layout.attention_ranks, setup.layout.expert_ranks);
   comm::NodeSegments exchanges(session, lockstep ? 0 : exchange_bytes(job, row_config, setup.roles));
   const bool one_node = exchanges.segments().size() == static_cast<std::size_t>(session.num_ranks());
-  const comm::RingOptions ring = ring_options(row_config, job.model.compute,
-                                              std::max(setup.layout.attention_ranks.size(), setup.layout.expert_ranks.size()),
-                                              one_node ? Rows::in_place : Rows::travel);
+  const std::size_t most_sources = std::max(setup.layout.attention_ranks.size(), setup.layout.expert_ranks.size());
+  const comm::RingOptions ring = ring_options(row_config, job, most_sources, one_node ? Rows::in_place : Rows::travel);
   comm::Window window(session, ring, who_writes(setup.layout, session.num_ranks(), job.schedule.execution));
   comm::RingTransport transport(window);
   comm::ControlBoard board(session, window);
@@ -384,7 +412,8 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
                        .watchdog_s = job.run.watchdog_s,
                        .roles = roles_of_all(setup.layout, session.num_ranks()),
                        .recordings = recordings,
-                       .on_publish = stop_in_time(stop, writer, engine, clock)});
+                       .on_publish = stop_in_time(stop, writer, engine, clock),
+                       .waiting = job.emulation.on() ? Heartbeat::Waiting::asleep : Heartbeat::Waiting::yielding});
   const RowSink sink = [&](std::vector<Row> rows) {
     const auto num_rows = static_cast<std::int64_t>(rows.size());
     clock.mark(Phase::admit);
@@ -410,10 +439,10 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   writer = begin_output(session, setup, job, board);
   recordings.begin(session, job, *engine);
   session.limit_waiting(0);  // from here on the watchdog looks
-  engine->run();
+  const EmulatedRank emulated = run_loop(*engine);
   if (writer != nullptr) writer->finish();
   clock.mark(Phase::io);
-  RankReport mine = make_report(session, *engine, setup.roles, num_unknown_fields, now_s() - recordings.begin_s());
+  RankReport mine = make_report(session, *engine, setup.roles, num_unknown_fields, now_s() - recordings.begin_s(), emulated);
   heartbeat.wait_for_all(transport, clock);
   add_recordings(mine, clock, recordings);
   const JobOutcome outcome = wind_up(session, setup, resolved, options, mine);

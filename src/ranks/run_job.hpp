@@ -18,6 +18,7 @@
 #include "comm/session.hpp"
 #include "io/output_directory.hpp"
 #include "policy/capacity.hpp"
+#include "ranks/emulation.hpp"
 
 namespace moebius::ranks {
 
@@ -69,6 +70,8 @@ struct JobOutcome {
   double imbalance = 1.0;   ///< busiest expert rank over the mean, in rows
   std::int64_t peak_rss_bytes = 0;  ///< of the largest rank
   std::string memory;               ///< what the largest rank of each role uses it for, a line each
+  EmulationSummary emulation;
+  std::string emulation_text;       ///< what was emulated
   double overhead_share = 0;  ///< largest share of a rank's loop that was neither compute nor waiting for rows
 };
 

@@ -102,8 +102,8 @@ prefix_cache = false
   EXPECT_EQ(j.limits.kv_tokens, 5'000'000'000);
   EXPECT_FALSE(j.limits.prefix_cache);
   for (const auto& entry : job.entries) {
-    const bool elsewhere = entry.key.starts_with("run.") || entry.key.starts_with("placement.") || entry.key.starts_with("replicas.") ||
-                      entry.key.starts_with("rebalance.") || entry.key.starts_with("capacity.");
+    constexpr std::string_view sections_elsewhere[] = {"run.", "placement.", "replicas.", "rebalance.", "capacity.", "emulation."};
+    const bool elsewhere = std::ranges::any_of(sections_elsewhere, [&](std::string_view section) { return entry.key.starts_with(section); });
     EXPECT_EQ(entry.origin == "default", elsewhere) << entry.key << " is in the wrong test, or in none";
   }
 }
@@ -311,6 +311,44 @@ rounds = 7
     const bool here = entry.key.starts_with("placement.") || entry.key.starts_with("replicas.") ||
                       entry.key.starts_with("rebalance.") || entry.key.starts_with("capacity.");
     if (here) { EXPECT_NE(entry.origin, "default") << entry.key << " is not in this test"; }
+  }
+}
+
+TEST_F(JobFileTest, every_key_of_slow_motion_reaches_its_member) {
+  const auto job = read(paths + R"(
+[emulation]
+device = "custom"
+model = "deepseek-v2-lite"
+shape = "checkpoint"
+link = "pcie"
+dilation = 50
+efficiency = 0.5
+attention_efficiency = 0.25
+flops = 1e12
+bytes_per_s = 2e11
+expert_overhead_us = 3
+attention_overhead_us = 4
+row_tile = 5
+link_bytes_per_s = 6e9
+link_latency_us = 7
+)");
+  const auto& e = job.job.emulation;
+  EXPECT_EQ(e.device, EmulatedDevice::custom);
+  EXPECT_EQ(e.model, EmulatedModel::deepseek_v2_lite);
+  EXPECT_EQ(e.shape, EmulatedShape::checkpoint);
+  EXPECT_EQ(e.link, EmulatedLink::pcie);
+  EXPECT_EQ(e.dilation, 50);
+  EXPECT_EQ(e.efficiency, 0.5);
+  EXPECT_EQ(e.attention_efficiency, 0.25);
+  EXPECT_EQ(e.flops, 1e12);
+  EXPECT_EQ(e.bytes_per_s, 2e11);
+  EXPECT_EQ(e.expert_overhead_us, 3);
+  EXPECT_EQ(e.attention_overhead_us, 4);
+  EXPECT_EQ(e.row_tile, 5);
+  EXPECT_EQ(e.link_bytes_per_s, 6e9);
+  EXPECT_EQ(e.link_latency_us, 7);
+  for (const auto& entry : job.entries) {
+    if (entry.key.starts_with("emulation.")) { EXPECT_NE(entry.origin, "default") << entry.key << " is not in this test"; }
   }
 }
 

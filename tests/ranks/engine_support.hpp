@@ -122,7 +122,7 @@ inline EngineRun run_engines(const TestModel& model, const Job& job, int num_ran
   const policy::RankLayout layout =
       policy::decide_layout(num_ranks, job.layout.mode, job.layout.attention_ranks, job.layout.expert_ranks);
   const auto is_in = [](const std::vector<RankId>& ranks, RankId rank) { return std::ranges::find(ranks, rank) != ranks.end(); };
-  const comm::RingOptions ring{.slot_bytes = ring_options(model.config, job.model.compute, 1, Rows::in_place).slot_bytes,
+  const comm::RingOptions ring{.slot_bytes = ring_options(model.config, job, 1, Rows::in_place).slot_bytes,
                                .num_slots = num_slots};
   comm::LoopbackNetwork network(num_ranks, ring, [&](RankId from, RankId to) {
     return (is_in(layout.attention_ranks, from) && is_in(layout.expert_ranks, to)) ||

@@ -130,6 +130,21 @@ TEST(Engine, ShortBatchesAreGatheredWhereAPassCostsMuchAndTheBitsStay) {
   EXPECT_LT(4 * fewest, 3 * at_once.micro_batches) << fewest << " of " << at_once.micro_batches;
 }
 
+TEST(Engine, SlowMotionDoesNotChangeRows) {
+  const std::vector<Request> requests = mixed_requests();
+  const EngineRun real = run_engines(test_model(), small_job(), 1, requests, 1);
+  Job job = small_job();
+  job.emulation = {.device = EmulatedDevice::h100, .link = EmulatedLink::network, .dilation = 1};
+  for (const LayoutMode mode : {LayoutMode::split, LayoutMode::colocated}) {
+    job.layout.mode = mode;
+    for (const Rows rows : {Rows::in_place, Rows::travel}) {
+      const EngineRun slow = run_engines(test_model(), job, 3, requests, 2, 2, rows);
+      EXPECT_EQ(slow.digest(), real.digest());
+      expect_conserved(slow);
+    }
+  }
+}
+
 TEST(Engine, ContinuationsOfOneContextHaveTheBitsOfEachAlone) {
   std::mt19937_64 random(5);
   Request together{.custom_id = "x", .input_line = 1, .kind = RequestKind::loglikelihood, .context = random_tokens(random, 45)};

@@ -44,8 +44,9 @@ class EventLoopTest : public ::testing::Test {
   policy::QueueTable table_{{1}};
   std::unique_ptr<policy::Scheduler> scheduler_ = policy::make_scheduler({});
   PhaseClock clock_;
+  StagePace pace_;
   LoopStatus last_;
-  EventLoop loop_{EventLoop::Parts{.transport = transport_, .outbox = outbox_, .scheduler = *scheduler_, .table = table_, .clock = clock_,
+  EventLoop loop_{EventLoop::Parts{.transport = transport_, .outbox = outbox_, .scheduler = *scheduler_, .table = table_, .clock = clock_, .pace = pace_,
                                    .stages = StageMap(Roles::expert), .attention = nullptr, .experts = nullptr, .expert_ranks = {}},
                   [this](const LoopStatus& status) { last_ = status; }};
 };

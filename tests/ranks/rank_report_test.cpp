@@ -16,6 +16,7 @@ RankReport example() {
   report.activation = policy::ActivationCounters(2, 3);
   report.activation.max_rows[5] = 8;
   report.activation.micro_batches[1] = 4;
+  report.emulation = {.processor_s = 1, .loop_s = 2, .elapsed_s = 3, .pace = {.stages = 4}};
   report.series = {{.time_s = 0.5, .tokens_fed = 3}, {.time_s = 1.5, .tokens_fed = 9, .queued_rows = 4}};
   report.series[1].seconds[2] = 0.125;
   report.timeline = {{0.25, 0.5, 7, {2, 3}, Phase::expert}, {0.5, 0.75, 0, {}, Phase::idle}};
@@ -35,6 +36,8 @@ TEST(RankReport, SurvivesTheTrip) {
   EXPECT_EQ(report.inter_token_buckets, example().inter_token_buckets);
   EXPECT_EQ(report.phases[4].rows, 8);
   EXPECT_EQ(report.experts.calls, 2);
+  EXPECT_EQ(report.emulation.elapsed_s, 3);
+  EXPECT_EQ(report.emulation.pace.stages, 4);
   EXPECT_EQ(report.series[1].queued_rows, 4);
   EXPECT_EQ(report.series[1].seconds[2], 0.125);
   EXPECT_EQ(report.timeline[0].stage, (Stage{2, 3}));
