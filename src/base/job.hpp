@@ -14,7 +14,11 @@ namespace moebius {
 enum class LayoutMode : std::uint8_t { split, colocated };
 /// async: each rank runs whichever queue its scheduler picks. lockstep: all ranks step through the layers together, the
 /// conventional way and the baseline of every comparison.
-enum class Execution : std::uint8_t { async, lockstep };
+/// pipeline: a fixed order of micro-batches and token parts between attention and expert ranks.
+enum class Execution : std::uint8_t { async, lockstep, pipeline };
+/// Order of a micro-batch's shared experts S in a pipeline: behind its attention A (A0 S0 A1 S1 ..), or behind all (A0 A1 .. S0 S1 ..);
+/// fused: a part of A, before its rows go to the experts.
+enum class PipelineOrder : std::uint8_t { asas, aass, fused };
 enum class SchedulerKind : std::uint8_t { defrag, mtfs, flfs, mbflfs };
 enum class ProgressKind : std::uint8_t { automatic, bar, json, off };
 /// Which rank has which expert (policy/plan_placement.hpp). `gem` is GEM-style, reconstructed (arXiv 2605.19945).
@@ -63,6 +67,11 @@ struct Job {
     double aging_ms = 200.0;  ///< a queue whose oldest row waited longer goes first
     bool gather_short_batches = true;  ///< a short attention queue waits a moment for rows that are under way to it
   } schedule;
+  struct Pipeline {
+    int r1 = 0;  ///< micro-batches of a rank's mini-batch; 0: max_tokens_in_flight / micro_batch_tokens, two at least
+    int r2 = 0;  ///< token parts of a micro-batch; 0: one
+    PipelineOrder order = PipelineOrder::asas;
+  } pipeline;
   struct Limits {
     int max_tokens_in_flight = 1024;  ///< per attention rank; bounds expert queue memory
     int segment_tokens = 64;          ///< longest run of positions that moves as a unit
@@ -136,6 +145,7 @@ struct Job {
 
 const char* to_string(LayoutMode mode);
 const char* to_string(Execution execution);
+const char* to_string(PipelineOrder order);
 const char* to_string(SchedulerKind kind);
 const char* to_string(ProgressKind kind);
 const char* to_string(PlannerKind kind);

@@ -39,6 +39,16 @@ const char* to_string(Execution execution) {
   switch (execution) {
     case Execution::async: return "async";
     case Execution::lockstep: return "lockstep";
+    case Execution::pipeline: return "pipeline";
+  }
+  return "?";
+}
+
+const char* to_string(PipelineOrder order) {
+  switch (order) {
+    case PipelineOrder::asas: return "asas";
+    case PipelineOrder::aass: return "aass";
+    case PipelineOrder::fused: return "fused";
   }
   return "?";
 }
