@@ -71,7 +71,7 @@ OtherWay other_way(comm::Session& session, const VerifyArguments& arguments, con
         fmt::format("output.path={}", scratch), fmt::format("schedule.scheduler={}", schedulers[draw % 4]),
         fmt::format("limits.max_tokens_in_flight={}", budget), fmt::format("limits.segment_tokens={}", 1 + draw % 16),
         fmt::format("layout.mode={}", draw % 3 == 0 ? "colocated" : "split"), "layout.attention_ranks=0", "layout.expert_ranks=0",
-        "run.progress=off"};
+        "schedule.execution=async", "run.progress=off"};
     other.resolved = io::read_job_text(*toml, arguments.directory + "/results.h5", overrides);
     other.shard = parse_shard(reader.attribute("shard").value_or(""));
   });

@@ -75,8 +75,9 @@ void add_paths_and_layout(std::vector<JobKey>& keys) {
 
 void add_schedule(std::vector<JobKey>& keys) {
   keys.push_back({"schedule.execution", Effect::execution,
-                  choice(std::vector{Execution::async, Execution::lockstep}, {"pipeline"}, [](auto& j) -> auto& { return j.schedule.execution; }),
-                  "async: each rank runs whichever queue its scheduler picks; lockstep: all step through the layers together"});
+                  choice(std::vector{Execution::async, Execution::lockstep, Execution::pipeline}, {}, [](auto& j) -> auto& { return j.schedule.execution; }),
+                  "async: each rank runs whichever queue its scheduler picks; lockstep: all step through the layers together; "
+                  "pipeline: a fixed order of micro-batches and token parts, split layouts only"});
   keys.push_back(
       {"schedule.scheduler", Effect::execution,
        choice(
@@ -105,6 +106,22 @@ void add_schedule(std::vector<JobKey>& keys) {
   keys.push_back({"schedule.gather_short_batches", Effect::execution,
                   SwitchKey{[](Job& j) -> bool& { return j.schedule.gather_short_batches; }},
                   "a short attention queue waits for rows under way to it, at most as long as two passes over a layer's experts take"});
+}
+
+void add_pipeline(std::vector<JobKey>& keys) {
+  constexpr int most_parts = 1 << 16;
+  keys.push_back({"pipeline.r1", Effect::execution,
+                  integer(
+                      0, most_parts, [](auto& j) -> auto& { return j.pipeline.r1; }),
+                  "micro-batches that the tokens in flight of a rank are cut into; 0: as micro_batch_tokens says, two at least"});
+  keys.push_back({"pipeline.r2", Effect::execution,
+                  integer(
+                      0, most_parts, [](auto& j) -> auto& { return j.pipeline.r2; }),
+                  "token parts in which a micro-batch goes to the experts; 0: one"});
+  keys.push_back({"pipeline.order", Effect::execution,
+                  choice(
+                      std::vector{PipelineOrder::asas, PipelineOrder::aass, PipelineOrder::fused}, {}, [](auto& j) -> auto& { return j.pipeline.order; }),
+                  "shared experts of a micro-batch: behind its attention, behind that of all micro-batches, or before its rows leave (ping-pong)"});
 }
 
 void add_limits(std::vector<JobKey>& keys) {
@@ -320,6 +337,7 @@ std::vector<JobKey> make_table() {
   std::vector<JobKey> keys;
   add_paths_and_layout(keys);
   add_schedule(keys);
+  add_pipeline(keys);
   add_limits(keys);
   add_placement(keys);
   add_replicas(keys);

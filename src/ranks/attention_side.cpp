@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/check.hpp"
+#include "policy/pipeline_schedule.hpp"
 
 namespace moebius::ranks {
 
@@ -138,20 +139,28 @@ void AttentionSide::show_held(double now, double patience_s) {
   }
 }
 
-void AttentionSide::drain_queue(int layer) {
-  auto& queue = queues_[static_cast<std::size_t>(layer)];
+void AttentionSide::clear_batch() {
   batch_segments_.clear();
   batch_rows_.clear();
   batch_positions_.clear();
   batch_refs_.clear();
+}
+
+void AttentionSide::add_to_batch(std::int32_t idx) {
+  const Segment& next = segment(idx);
+  batch_segments_.push_back(idx);
+  batch_rows_.insert(batch_rows_.end(), next.rows.begin(), next.rows.end());
+  for (std::int32_t i = 0; i < next.num_tokens(); ++i) batch_positions_.push_back(next.first_position() + i);
+  batch_refs_.push_back({&next.sequence->table, next.first_position(), next.num_tokens()});
+}
+
+void AttentionSide::drain_queue(int layer) {
+  auto& queue = queues_[static_cast<std::size_t>(layer)];
+  clear_batch();
   while (!queue.empty()) {
-    const Segment& next = segment(queue.front());
-    if (!batch_rows_.empty() && static_cast<int>(batch_rows_.size()) + next.num_tokens() > max_micro_batch_tokens_) break;
-    batch_segments_.push_back(queue.front());
+    if (!batch_rows_.empty() && static_cast<int>(batch_rows_.size()) + segment(queue.front()).num_tokens() > max_micro_batch_tokens_) break;
+    add_to_batch(queue.front());
     queue.pop_front();
-    batch_rows_.insert(batch_rows_.end(), next.rows.begin(), next.rows.end());
-    for (std::int32_t i = 0; i < next.num_tokens(); ++i) batch_positions_.push_back(next.first_position() + i);
-    batch_refs_.push_back({&next.sequence->table, next.first_position(), next.num_tokens()});
   }
   MOEBIUS_EXPECT(!batch_rows_.empty());
   queued_tokens_[static_cast<std::size_t>(layer)] -= static_cast<std::int64_t>(batch_rows_.size());
@@ -159,9 +168,50 @@ void AttentionSide::drain_queue(int layer) {
   ++counters_.micro_batches;
 }
 
+std::vector<std::int32_t> AttentionSide::queued_segments(int layer) const {
+  const auto& queue = queues_[static_cast<std::size_t>(layer)];
+  return {queue.begin(), queue.end()};
+}
+
+bool AttentionSide::all_entered(int layer, std::span<const std::int32_t> segments) const {
+  return std::ranges::all_of(segments, [&](std::int32_t idx) { return segments_[static_cast<std::size_t>(idx)].entered_layer == layer; });
+}
+
+void AttentionSide::run_some(int layer, std::span<const std::int32_t> segments, double now, PhaseClock& clock) {
+  clear_batch();
+  for (const std::int32_t idx : segments) add_to_batch(idx);
+  MOEBIUS_EXPECT(!batch_rows_.empty() && static_cast<int>(batch_rows_.size()) <= max_micro_batch_tokens_);
+  auto& queue = queues_[static_cast<std::size_t>(layer)];
+  const std::size_t num_queued = queue.size();
+  std::erase_if(queue, [&](std::int32_t idx) { return std::ranges::find(segments, idx) != segments.end(); });
+  MOEBIUS_EXPECT(num_queued - queue.size() == segments.size());
+  queued_tokens_[static_cast<std::size_t>(layer)] -= static_cast<std::int64_t>(batch_rows_.size());
+  update_table(layer);
+  ++counters_.micro_batches;
+  run_batch(layer, now, clock);
+}
+
+void AttentionSide::run_shared(LayerId layer, std::span<const std::int32_t> segments, PhaseClock& clock) {
+  const InStage here(clock, {.layer = layer.value});
+  clear_batch();
+  for (const std::int32_t idx : segments) add_to_batch(idx);
+  add_shared_experts(layer, clock);
+}
+
+void AttentionSide::add_shared_experts(LayerId layer, PhaseClock& clock) {
+  if (parts_.config.shared_intermediate_size == 0 && !parts_.pace.slow()) return;
+  if (parts_.config.shared_intermediate_size > 0) parts_.stack.add_shared_experts(layer, batch_rows_, parts_.states);
+  parts_.pace.shared_experts(static_cast<std::int64_t>(batch_rows_.size()));
+  clock.mark(Phase::shared_experts, static_cast<std::int64_t>(batch_rows_.size()));
+}
+
 void AttentionSide::run(int layer, double now, PhaseClock& clock) {
-  const InStage here(clock, {.layer = layer});
   drain_queue(layer);
+  run_batch(layer, now, clock);
+}
+
+void AttentionSide::run_batch(int layer, double now, PhaseClock& clock) {
+  const InStage here(clock, {.layer = layer});
   if (layer > 0 && parts_.config.is_moe(LayerId(layer - 1))) {
     parts_.stack.combine(LayerId(layer - 1), batch_rows_, parts_.states);
     parts_.pace.combine(static_cast<std::int64_t>(batch_rows_.size()));
@@ -207,12 +257,10 @@ void AttentionSide::run_layer(LayerId layer, double now, PhaseClock& clock) {
   }
   parts_.pace.router(num_rows);
   clock.mark(Phase::router, num_rows);
+  if (parts_.shared == SharedExperts::before_dispatch) add_shared_experts(layer, clock);
   dispatch(layer);
   clock.mark(Phase::dispatch, num_rows);
-  const bool has_shared = parts_.config.shared_intermediate_size > 0;
-  if (has_shared) parts_.stack.add_shared_experts(layer, batch_rows_, parts_.states);
-  parts_.pace.shared_experts(num_rows);
-  if (has_shared || parts_.pace.slow()) clock.mark(Phase::shared_experts, num_rows);
+  if (parts_.shared == SharedExperts::behind_dispatch) add_shared_experts(layer, clock);
   for (const std::int32_t idx : batch_segments_) {  // what lost all its experts waits for nobody
     if (segment(idx).num_outputs_missing == 0 && segment(idx).entered_layer == layer.value) make_ready(idx, layer.value + 1, now);
   }
@@ -241,10 +289,22 @@ void AttentionSide::dispatch(LayerId layer) {
 }
 
 void AttentionSide::send(LayerId layer, std::span<const policy::PhysicalExpert> hosts) {
-  const int k = parts_.states.experts_per_token();
-  for (std::size_t i = 0, pair = 0; i < dispatch_rows_.size(); ++i) {
-    for (int k_idx = 0; k_idx < k; ++k_idx, ++pair) {
-      const policy::PhysicalExpert host = hosts[pair];
+  const auto num_rows = static_cast<std::int64_t>(dispatch_rows_.size());
+  std::size_t begin = 0;
+  for (int part = 0; part < parts_.num_token_parts; ++part) {
+    const auto end = begin + static_cast<std::size_t>(policy::rows_of_part(num_rows, parts_.num_token_parts, part));
+    send_part(layer, begin, end, hosts);
+    begin = end;
+  }
+  dispatch_rows_.clear();
+  dispatch_experts_.clear();
+}
+
+void AttentionSide::send_part(LayerId layer, std::size_t begin, std::size_t end, std::span<const policy::PhysicalExpert> hosts) {
+  const auto k = static_cast<std::size_t>(parts_.states.experts_per_token());
+  for (std::size_t i = begin; i < end; ++i) {
+    for (std::size_t k_idx = 0; k_idx < k; ++k_idx) {
+      const policy::PhysicalExpert host = hosts[i * k + k_idx];
       if (!host.rank.valid()) continue;
       if (pairs_to_.size() <= host.rank.idx()) pairs_to_.resize(host.rank.idx() + 1);
       pairs_to_[host.rank.idx()].push_back(
@@ -255,8 +315,6 @@ void AttentionSide::send(LayerId layer, std::span<const policy::PhysicalExpert> 
     if (!pairs_to_[rank].empty()) parts_.sender.send(layer, generations_.current(), RankId(rank), pairs_to_[rank]);
     pairs_to_[rank].clear();
   }
-  dispatch_rows_.clear();
-  dispatch_experts_.clear();
 }
 
 void AttentionSide::on_outputs(const comm::MessageHeader& header, std::span<const std::byte> payload, double now) {

@@ -38,6 +38,10 @@ struct AttentionCounters {
   std::int64_t pairs_sent = 0, outputs_received = 0, micro_batches = 0, segments = 0;
 };
 
+/// When the shared experts of a micro-batch run: behind its dispatch, so that routed experts work meanwhile; before it; or
+/// when run_shared says so.
+enum class SharedExperts : std::uint8_t { behind_dispatch, before_dispatch, apart };
+
 class AttentionSide {
  public:
   struct Parts {
@@ -53,6 +57,8 @@ class AttentionSide {
     policy::QueueTable& table;
     StagePace& pace;
     bool defer_dispatch = false;                  ///< rows are kept until dispatch_step
+    SharedExperts shared = SharedExperts::behind_dispatch;
+    int num_token_parts = 1;                      ///< in which the rows of a micro-batch are dispatched
     CapacityStage* capacity = nullptr;            ///< nullptr: experts have no capacity
     policy::RoutingRecorder* recorder = nullptr;  ///< nullptr: routing is not recorded
   };
@@ -65,6 +71,13 @@ class AttentionSide {
   void show_held(double now, double patience_s);
   /// Run layer `layer` (num_layers: final norm, LM head) on one micro-batch of its queue.
   void run(int layer, double now, PhaseClock& clock);
+  /// In pipelines, where whoever calls knows which segments go together: those that wait in a queue, in order of entry; whether
+  /// all of some are there; one micro-batch of them; and its shared experts, where they run apart.
+  [[nodiscard]] std::vector<std::int32_t> queued_segments(int layer) const;
+  [[nodiscard]] std::int32_t segment_tokens(std::int32_t idx) const { return segments_[static_cast<std::size_t>(idx)].num_tokens(); }
+  [[nodiscard]] bool all_entered(int layer, std::span<const std::int32_t> segments) const;
+  void run_some(int layer, std::span<const std::int32_t> segments, double now, PhaseClock& clock);
+  void run_shared(LayerId layer, std::span<const std::int32_t> segments, PhaseClock& clock);
   void on_outputs(const comm::MessageHeader& header, std::span<const std::byte> payload, double now);
   void on_outputs_in_place(const comm::MessageHeader& header, std::span<const std::byte> payload, double now);
   /// One of the outputs that a row waits for in `layer` stands in its place.
@@ -103,6 +116,11 @@ class AttentionSide {
   void update_table(int layer);
   [[nodiscard]] bool is_held(int layer);
   void drain_queue(int layer);
+  /// The micro-batch is made of the segment too.
+  void add_to_batch(std::int32_t idx);
+  void clear_batch();
+  /// Layer `layer` on the micro-batch that was put together.
+  void run_batch(int layer, double now, PhaseClock& clock);
   /// What attention looks at in the micro-batch.
   [[nodiscard]] policy::AttentionWork attention_work(LayerId layer) const;
   void run_layer(LayerId layer, double now, PhaseClock& clock);
@@ -111,8 +129,10 @@ class AttentionSide {
   /// Log-probabilities of the rows in scored_.
   void score_rows();
   void dispatch(LayerId layer);
-  /// The kept rows go where their pairs are served.
+  /// The kept rows go where their pairs are served, part by part.
   void send(LayerId layer, std::span<const policy::PhysicalExpert> hosts);
+  void send_part(LayerId layer, std::size_t begin, std::size_t end, std::span<const policy::PhysicalExpert> hosts);
+  void add_shared_experts(LayerId layer, PhaseClock& clock);
 
   /// What stands behind a row of an LM head call.
   struct HeadPosition {

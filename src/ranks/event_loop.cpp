@@ -61,24 +61,46 @@ EventLoop::Outcome EventLoop::work(double now) {
     worked = true;
     parts_.clock.mark(Phase::dispatch, static_cast<std::int64_t>(drained), bytes_delivered_ - bytes_before);
   }
-  if (parts_.attention != nullptr && parts_.attention->admit(now, parts_.clock)) worked = true;
+  if (admit(now)) worked = true;
   if (parts_.outbox.pump() > 0) worked = true;
-  if (parts_.attention != nullptr) parts_.attention->show_held(now, patience_s());
   if (parts_.live != nullptr) parts_.live->turn(now, parts_.clock);
-  const auto pick = parts_.scheduler.pick(parts_.table, now);
-  if (pick) {
-    // No message woke this rank up: what runs now was only waiting for its time.
-    if (parts_.pace.out_of_work() && !heard) parts_.pace.reach(now);
-    parts_.pace.choose();
-    worked = true;
-    run_queue(*pick, now);
-  }
-  parts_.pace.end_turn(pick ? StagePace::Turn::stage : StagePace::Turn::no_stage);
+  if (run_stage(now, heard)) worked = true;
   if (!fin_sent_ && parts_.attention != nullptr && parts_.attention->finished()) send_fin();
   parts_.transport.flush();
   parts_.transport.progress();
   if (parts_.live != nullptr && finished()) parts_.live->leave();
   return worked ? Outcome::worked : Outcome::idle;
+}
+
+bool EventLoop::admit(double now) {
+  if (parts_.pipeline != nullptr) return parts_.pipeline->admit(now, parts_.clock);
+  return parts_.attention != nullptr && parts_.attention->admit(now, parts_.clock);
+}
+
+bool EventLoop::run_stage(double now, bool heard) {
+  // What is to run is chosen at this time. Where no message woke this rank up, it was only waiting for that.
+  const auto choose = [&] {
+    if (parts_.pace.out_of_work() && !heard) parts_.pace.reach(now);
+    parts_.pace.choose();
+  };
+  bool runs = false;
+  if (parts_.pipeline != nullptr) {
+    runs = parts_.pipeline->ready();
+    if (runs) {
+      choose();
+      parts_.pipeline->run(now, parts_.clock);
+    }
+  } else {
+    if (parts_.attention != nullptr) parts_.attention->show_held(now, patience_s());
+    const auto pick = parts_.scheduler.pick(parts_.table, now);
+    runs = pick.has_value();
+    if (runs) {
+      choose();
+      run_queue(*pick, now);
+    }
+  }
+  parts_.pace.end_turn(runs ? StagePace::Turn::stage : StagePace::Turn::no_stage);
+  return runs;
 }
 
 double EventLoop::patience_s() const {
@@ -97,13 +119,17 @@ void EventLoop::run_queue(policy::QueueRef pick, double now) {
 
 void EventLoop::deliver(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload) {
   bytes_delivered_ += static_cast<std::int64_t>(payload.size());
-  switch (static_cast<BlockKind>(header.kind)) {
+  switch (kind_of(header)) {
     case BlockKind::dispatch:
       MOEBIUS_EXPECT(parts_.experts != nullptr);
-      return parts_.experts->on_dispatch(from, header, payload, now_);
+      parts_.experts->on_dispatch(from, header, payload, now_);
+      if (parts_.pipeline != nullptr) parts_.pipeline->on_dispatch(from, header, payload);
+      return;
     case BlockKind::dispatch_in_place:
       MOEBIUS_EXPECT(parts_.experts != nullptr);
-      return parts_.experts->on_dispatch_in_place(from, header, payload, now_);
+      parts_.experts->on_dispatch_in_place(from, header, payload, now_);
+      if (parts_.pipeline != nullptr) parts_.pipeline->on_dispatch(from, header, payload);
+      return;
     case BlockKind::fin:
       MOEBIUS_EXPECT(parts_.experts != nullptr);
       return parts_.experts->on_fin();

@@ -18,6 +18,7 @@
 #include "ranks/expert_side.hpp"
 #include "ranks/live_placement.hpp"
 #include "ranks/outbox.hpp"
+#include "ranks/pipeline_turns.hpp"
 #include "ranks/stage_map.hpp"
 #include "ranks/stage_pace.hpp"
 
@@ -47,6 +48,7 @@ class EventLoop {
     std::span<const RankId> expert_ranks;  ///< who gets FIN from an attention rank
     LivePlacement* live = nullptr;         ///< nullptr: experts stay where they are
     bool gather_short_batches = false;     ///< see AttentionSide::show_held
+    PipelineTurns* pipeline = nullptr;     ///< the order of a pipeline, in place of the scheduler's
   };
   /// Called at the end of every turn; has to be cheap.
   using Beat = std::function<void(const LoopStatus&)>;
@@ -63,6 +65,10 @@ class EventLoop {
   Outcome work(double now);
   /// How long a short batch is held back.
   [[nodiscard]] double patience_s() const;
+  /// New segments come into the layers. True when something changed.
+  bool admit(double now);
+  /// What the scheduler picks; in a pipeline, what is its turn. heard: messages were delivered in this turn.
+  bool run_stage(double now, bool heard);
   void run_queue(policy::QueueRef pick, double now);
   void deliver(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload);
   void send_fin();

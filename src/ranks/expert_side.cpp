@@ -117,9 +117,9 @@ void ExpertSide::on_dispatch(RankId from, const comm::MessageHeader& header, std
   show_grown(header.layer);
 }
 
-void ExpertSide::run(int layer, PlaceId place, PhaseClock& clock) {
+std::int64_t ExpertSide::run(int layer, PlaceId place, PhaseClock& clock, std::int64_t most_rows) {
   const InStage here(clock, {.layer = layer, .place = place.value});
-  take_rows(queues_[static_cast<std::size_t>(layer)][place.idx()]);
+  take_rows(queues_[static_cast<std::size_t>(layer)][place.idx()], most_rows);
   update_table(layer, place.value);
   open_messages();
   clock.mark(Phase::dispatch);
@@ -140,10 +140,12 @@ void ExpertSide::run(int layer, PlaceId place, PhaseClock& clock) {
   seal_messages(layer);
   counters_.rows_sent += num_rows;
   clock.mark(Phase::dispatch, num_rows, num_rows * options_.hidden_size * static_cast<std::int64_t>(sizeof(float)));
+  return num_rows;
 }
 
-void ExpertSide::take_rows(Queue& queue) {
-  const std::size_t num_rows = std::min(queue.size(), static_cast<std::size_t>(options_.max_rows_per_call));
+void ExpertSide::take_rows(Queue& queue, std::int64_t most_rows) {
+  const std::size_t num_rows =
+      std::min({queue.size(), static_cast<std::size_t>(options_.max_rows_per_call), static_cast<std::size_t>(most_rows)});
   MOEBIUS_EXPECT(num_rows > 0);
   const auto next = std::span(queue.entries).subspan(queue.head, num_rows);
   // Side by side by source, in order of arrival: few sources, so that passing over the entries beats sorting.

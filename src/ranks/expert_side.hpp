@@ -9,6 +9,7 @@
 // hidden states, allocated once; an expert call writes each of their outputs where it leaves from, into ring slots.
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -59,8 +60,8 @@ class ExpertSide {
     return queues_[static_cast<std::size_t>(layer)][place.idx()].size();
   }
   void on_fin() { ++num_fins_; }
-  /// Run one micro-queue (up to the cap) and send the outputs back.
-  void run(int layer, PlaceId place, PhaseClock& clock);
+  /// Run one micro-queue (up to the cap, and to most_rows) and send the outputs back; returns how many rows.
+  std::int64_t run(int layer, PlaceId place, PhaseClock& clock, std::int64_t most_rows = std::numeric_limits<std::int64_t>::max());
   /// Every source said FIN and nothing waits.
   [[nodiscard]] bool finished() const {
     return num_fins_ == options_.num_sources && counters_.rows_computed == counters_.rows_received;
@@ -101,7 +102,7 @@ class ExpertSide {
   void add_entry(int layer, std::int32_t place, std::uint32_t generation, const Entry& entry);
   /// The queue table learns of the queues that grew.
   void show_grown(int layer);
-  void take_rows(Queue& queue);
+  void take_rows(Queue& queue, std::int64_t most_rows);
   /// Says where each output goes, and opens a message for each block of those that travel.
   void open_messages();
   void open_message(std::size_t begin, std::size_t num_rows);

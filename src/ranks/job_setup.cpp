@@ -20,6 +20,7 @@
 #include "ranks/expert_plan.hpp"
 #include "ranks/job_facts.hpp"
 #include "ranks/memory_needs.hpp"
+#include "ranks/pipeline_turns.hpp"
 
 namespace moebius::ranks {
 namespace {
@@ -152,6 +153,7 @@ JobSetup set_up_job(comm::Session& session, const ResolvedJob& resolved, const R
     check_rebalance(job);
     setup.layout = policy::decide_layout(session.num_ranks(), job.layout.mode, job.layout.attention_ranks,
                                          job.layout.expert_ranks);
+    check_pipeline(job, setup.layout);
     setup.roles = roles_of(setup.layout, session.rank());
   });
   together(session, [&] {

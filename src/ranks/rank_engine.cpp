@@ -23,12 +23,27 @@ constexpr std::size_t min_ring_slots = 8;
 /// KV for all their positions but only one token of the budget.
 constexpr std::int64_t kv_tokens_per_budget_token = 16;
 
+SharedExperts shared_experts_in(PipelineOrder order) {
+  switch (order) {
+    case PipelineOrder::asas: return SharedExperts::behind_dispatch;
+    case PipelineOrder::aass: return SharedExperts::apart;
+    case PipelineOrder::fused: return SharedExperts::before_dispatch;
+  }
+  return SharedExperts::behind_dispatch;
+}
+
 }  // namespace
 
 Job::Limits resolve_limits(const Job& job, const ModelConfig& config) {
   Job::Limits limits = job.limits;
   limits.segment_tokens = std::min(limits.segment_tokens, limits.max_tokens_in_flight);
   limits.micro_batch_tokens = std::max(limits.micro_batch_tokens, limits.segment_tokens);
+  if (job.schedule.execution == Execution::pipeline) {
+    // Micro-batches are cut between segments, so that one may exceed its share by less than a segment.
+    const int r1 = micro_batches_per_mini_batch(job);
+    const int share = (limits.max_tokens_in_flight + r1 - 1) / r1 + limits.segment_tokens;
+    limits.micro_batch_tokens = std::max(limits.micro_batch_tokens, std::min(share, limits.max_tokens_in_flight));
+  }
   if (limits.kv_tokens == 0) {
     // One sequence of the model's full length must fit, with a block for the border of a branch.
     limits.kv_tokens = std::max<std::int64_t>(config.max_position_embeddings + 2 * model::KvCache::block_tokens,
@@ -140,6 +155,15 @@ void RankEngine::make_loop(std::vector<int> hosted_per_layer, PhaseClock& clock,
                                                std::move(beat));
     return;
   }
+  if (parts_.job.schedule.execution == Execution::pipeline) {
+    MOEBIUS_EXPECT(parts_.roles != Roles::both);
+    pipeline_ = std::make_unique<PipelineTurns>(PipelineTurns::Parts{.attention = attention_.get(),
+                                                                     .experts = expert_side_.get(),
+                                                                     .num_layers = parts_.config.num_layers,
+                                                                     .r1 = micro_batches_per_mini_batch(parts_.job),
+                                                                     .order = parts_.job.pipeline.order,
+                                                                     .config = parts_.config});
+  }
   loop_ = std::make_unique<EventLoop>(
       EventLoop::Parts{.transport = transport_,
                        .outbox = outbox_,
@@ -152,7 +176,8 @@ void RankEngine::make_loop(std::vector<int> hosted_per_layer, PhaseClock& clock,
                        .experts = expert_side_.get(),
                        .expert_ranks = parts_.expert_ranks,
                        .live = live_.get(),
-                       .gather_short_batches = parts_.job.schedule.gather_short_batches},
+                       .gather_short_batches = parts_.job.schedule.gather_short_batches,
+                       .pipeline = pipeline_.get()},
       std::move(beat));
 }
 
@@ -252,6 +277,7 @@ void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
   if (parts_.peers != nullptr) live_maps_ = std::make_unique<policy::TablePlacement>(parts_.placement);
   router_ = std::make_unique<policy::ReplicaRouter>(live_maps_ != nullptr ? *live_maps_ : parts_.placement, parts_.config.num_layers, parts_.config.num_experts, num_ranks,
                                                     parts_.transport.rank().value, parts_.job.replicas);
+  const bool pipelined = parts_.job.schedule.execution == Execution::pipeline;
   attention_ = std::make_unique<AttentionSide>(
       AttentionSide::Parts{.config = parts_.config,
                            .compute = compute,
@@ -265,6 +291,8 @@ void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
                            .table = *table_,
                            .pace = pace_,
                            .defer_dispatch = parts_.all_to_all != nullptr && has_replicas(),
+                           .shared = pipelined ? shared_experts_in(parts_.job.pipeline.order) : SharedExperts::behind_dispatch,
+                           .num_token_parts = pipelined ? parts_per_micro_batch(parts_.job) : 1,
                            .capacity = capacity_.get(),
                            .recorder = recorder_.get()},
       stages_, limits_.micro_batch_tokens);
@@ -277,7 +305,8 @@ void RankEngine::make_ring_sender() {
   }
   const std::size_t row_bytes = static_cast<std::size_t>(parts_.config.hidden_size) * element_bytes(parts_.job.model.compute);
   ring_sender_ = std::make_unique<RingSender>(outbox_, states_->exchange(), row_bytes, row_config_.experts_per_token,
-                                         transport_.max_payload_bytes(), in_reach);
+                                         transport_.max_payload_bytes(), in_reach,
+                                         parts_.job.schedule.execution == Execution::pipeline ? PartEnds::marked : PartEnds::unmarked);
 }
 
 void RankEngine::drop_unfinished() {

@@ -136,6 +136,7 @@ class RankEngine {
   std::unique_ptr<RingSender> ring_sender_;     // one of the two
   std::unique_ptr<PairCollector> collector_;
   std::unique_ptr<LivePlacement> live_;
+  std::unique_ptr<PipelineTurns> pipeline_; // for schedule.execution = pipeline
   std::unique_ptr<EventLoop> loop_;         // one of the two
   std::unique_ptr<LockstepLoop> lockstep_;
 };

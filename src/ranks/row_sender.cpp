@@ -30,12 +30,13 @@ void write_dispatch(std::span<const RowPair> pairs, const model::RowExchange& ro
 }  // namespace
 
 RingSender::RingSender(Outbox& outbox, const model::RowExchange& rows, std::size_t row_bytes, int experts_per_token,
-                       std::size_t max_payload_bytes, std::span<const RankId> in_reach)
+                       std::size_t max_payload_bytes, std::span<const RankId> in_reach, PartEnds ends)
     : outbox_(outbox),
       rows_(rows),
       row_bytes_(row_bytes),
       max_rows_per_block_(max_dispatch_rows(max_payload_bytes, static_cast<std::size_t>(experts_per_token), row_bytes)),
-      max_pairs_in_place_(max_payload_bytes / sizeof(RowPair)) {
+      max_pairs_in_place_(max_payload_bytes / sizeof(RowPair)),
+      ends_(ends) {
   MOEBIUS_EXPECT(max_rows_per_block_ > 0 && max_pairs_in_place_ > 0);
   for (const RankId rank : in_reach) {
     if (in_reach_.size() <= rank.idx()) in_reach_.resize(rank.idx() + 1);
@@ -46,7 +47,8 @@ RingSender::RingSender(Outbox& outbox, const model::RowExchange& rows, std::size
 void RingSender::send(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs) {
   if (to.idx() < in_reach_.size() && in_reach_[to.idx()] != 0) {
     for (std::size_t begin = 0; begin < pairs.size(); begin += max_pairs_in_place_) {
-      send_in_place(layer, generation, to, pairs.subspan(begin, std::min(max_pairs_in_place_, pairs.size() - begin)));
+      const std::size_t num_pairs = std::min(max_pairs_in_place_, pairs.size() - begin);
+      send_in_place(layer, generation, to, pairs.subspan(begin, num_pairs), begin + num_pairs == pairs.size() ? Block::last : Block::more_to_come);
     }
     return;
   }
@@ -57,13 +59,18 @@ void RingSender::send(LayerId layer, std::uint32_t generation, RankId to, std::s
       if (new_row && num_rows == max_rows_per_block_) break;
       num_rows += new_row ? 1 : 0;
     }
-    send_rows(layer, generation, to, pairs.first(end));
+    send_rows(layer, generation, to, pairs.first(end), end == pairs.size() ? Block::last : Block::more_to_come);
     pairs = pairs.subspan(end);
   }
 }
 
-void RingSender::send_in_place(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs) {
-  const comm::MessageHeader header{.kind = static_cast<std::uint16_t>(BlockKind::dispatch_in_place),
+std::uint16_t RingSender::kind(BlockKind kind, Block block) const {
+  const bool marked = ends_ == PartEnds::marked && block == Block::last;
+  return static_cast<std::uint16_t>(static_cast<std::uint16_t>(kind) | (marked ? part_end : 0));
+}
+
+void RingSender::send_in_place(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs, Block block) {
+  const comm::MessageHeader header{.kind = kind(BlockKind::dispatch_in_place, block),
                                    .layer = static_cast<std::uint16_t>(layer.value),
                                    .generation = generation,
                                    .num_rows = 0,
@@ -73,11 +80,11 @@ void RingSender::send_in_place(LayerId layer, std::uint32_t generation, RankId t
   });
 }
 
-void RingSender::send_rows(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs) {
+void RingSender::send_rows(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs, Block block) {
   std::size_t num_rows = 0;
   for (std::size_t i = 0; i < pairs.size(); ++i) num_rows += begins_row(pairs, i) ? 1 : 0;
   const BlockLayout layout = dispatch_layout(num_rows, pairs.size(), row_bytes_);
-  const comm::MessageHeader header{.kind = static_cast<std::uint16_t>(BlockKind::dispatch),
+  const comm::MessageHeader header{.kind = kind(BlockKind::dispatch, block),
                                    .layer = static_cast<std::uint16_t>(layer.value),
                                    .generation = generation,
                                    .num_rows = static_cast<std::uint32_t>(num_rows),

@@ -22,20 +22,26 @@ class RowSender {
 };
 
 /// Through rings, at once: only the pairs where `to` reaches the exchange, else each hidden state once beside them.
+/// Whether the last block of each send says so: it is a token part.
+enum class PartEnds : std::uint8_t { unmarked, marked };
+
 class RingSender final : public RowSender {
  public:
   /// row_bytes: of a hidden state. in_reach: expert ranks that reach `rows`.
   RingSender(Outbox& outbox, const model::RowExchange& rows, std::size_t row_bytes, int experts_per_token,
-             std::size_t max_payload_bytes, std::span<const RankId> in_reach);
+             std::size_t max_payload_bytes, std::span<const RankId> in_reach, PartEnds ends);
   void send(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs) override;
 
  private:
-  void send_in_place(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs);
-  void send_rows(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs);
+  enum class Block : std::uint8_t { more_to_come, last };
+  void send_in_place(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs, Block block);
+  void send_rows(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs, Block block);
+  [[nodiscard]] std::uint16_t kind(BlockKind kind, Block block) const;
 
   Outbox& outbox_;
   model::RowExchange rows_;
   std::size_t row_bytes_, max_rows_per_block_, max_pairs_in_place_;
+  PartEnds ends_;
   std::vector<std::uint8_t> in_reach_;  // [num_ranks]
 };
 

@@ -16,6 +16,8 @@
 //   dispatch in place                        expert outputs in place
 //     RowPair[num_pairs]                       OutputTag[num_rows]
 //
+// In a pipeline the last block of a token part says so in its kind (part_end); blocks of a source come in order.
+//
 // A RowTag is opaque to the expert rank, which gives it back with the outputs: no state of a request
 // ever lives on an expert rank.
 
@@ -26,6 +28,7 @@
 
 #include "base/check.hpp"
 #include "base/ids.hpp"
+#include "comm/transport.hpp"
 
 namespace moebius::ranks {
 
@@ -36,6 +39,12 @@ enum class BlockKind : std::uint16_t {
   dispatch_in_place = 4,
   expert_outputs_in_place = 5,
 };
+
+/// On the kind of the last block of a token part, where there are parts (schedule.execution = pipeline).
+constexpr std::uint16_t part_end = 0x8000;
+
+inline BlockKind kind_of(const comm::MessageHeader& header) { return static_cast<BlockKind>(header.kind & ~part_end); }
+inline bool ends_part(const comm::MessageHeader& header) { return (header.kind & part_end) != 0; }
 
 using RowTag = std::uint32_t;  ///< row of the attention rank's TokenStates
 

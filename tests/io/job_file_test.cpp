@@ -102,7 +102,7 @@ prefix_cache = false
   EXPECT_EQ(j.limits.kv_tokens, 5'000'000'000);
   EXPECT_FALSE(j.limits.prefix_cache);
   for (const auto& entry : job.entries) {
-    constexpr std::string_view sections_elsewhere[] = {"run.", "placement.", "replicas.", "rebalance.", "capacity.", "emulation."};
+    constexpr std::string_view sections_elsewhere[] = {"run.", "pipeline.", "placement.", "replicas.", "rebalance.", "capacity.", "emulation."};
     const bool elsewhere = std::ranges::any_of(sections_elsewhere, [&](std::string_view section) { return entry.key.starts_with(section); });
     EXPECT_EQ(entry.origin == "default", elsewhere) << entry.key << " is in the wrong test, or in none";
   }
@@ -193,9 +193,9 @@ TEST_F(JobFileTest, names_file_line_and_key_of_what_is_wrong) {
        "job.toml:8: run.progress is \"loud\" (it must be \"auto\" or \"bar\" or \"json\" or \"off\")"},
       {"[schedule]\ndelta = inf", "job.toml:8: schedule.delta is inf"},
       {"[schedule]\nscheduler = 3", "job.toml:8: schedule.scheduler is 3 (it must be \"defrag\" or \"mtfs\""},
-      {"[schedule]\nexecution = \"pipeline\"",
-       "job.toml:8: schedule.execution is \"pipeline\" (this version of moebius does not run that) write \"async\" or \"lockstep\" "
-       "instead"},
+      {"[schedule]\nexecution = \"together\"",
+       "job.toml:8: schedule.execution is \"together\" (it must be \"async\" or \"lockstep\" or \"pipeline\")"},
+      {"[pipeline]\norder = \"sasa\"", "job.toml:8: pipeline.order is \"sasa\" (it must be \"asas\" or \"aass\" or \"fused\")"},
       {"[layout]\nmode = \"replicate\"",
        "job.toml:8: layout.mode is \"replicate\" (this version of moebius does not run that) write \"split\" or "
        "\"colocated\""},
@@ -250,11 +250,15 @@ TEST_F(JobFileTest, bad_overrides) {
   EXPECT_THAT(failure(paths, {"run.seed="}), StartsWith("--set run.seed: the value is  (it must be"));
   EXPECT_THAT(failure(paths, {"run.seed=1\nstrict=true"}), StartsWith("--set run.seed: the value has a line break"));
   EXPECT_THAT(failure(paths, {"model.compute=fp16"}), StartsWith("--set model.compute: model.compute is \"fp16\""));
-  EXPECT_THAT(failure(paths, {"schedule.execution=pipeline"}), HasSubstr("does not run that"));
+  EXPECT_THAT(failure(paths, {"layout.mode=replicate"}), HasSubstr("does not run that"));
 }
 
 TEST_F(JobFileTest, every_key_of_the_experts_reaches_its_member) {
   const auto job = read(paths + R"(
+[pipeline]
+r1 = 3
+r2 = 2
+order = "aass"
 [placement]
 planner = "gem"
 file = "p.json"
@@ -284,6 +288,9 @@ min_mean_load = 4
 rounds = 7
 )");
   const auto& j = job.job;
+  EXPECT_EQ(j.pipeline.r1, 3);
+  EXPECT_EQ(j.pipeline.r2, 2);
+  EXPECT_EQ(j.pipeline.order, PipelineOrder::aass);
   EXPECT_EQ(j.placement.planner, PlannerKind::gem);
   EXPECT_EQ(j.placement.file, "p.json");
   EXPECT_EQ(j.placement.trace, "t");
@@ -308,7 +315,7 @@ rounds = 7
   EXPECT_EQ(j.capacity.min_mean_load, 4);
   EXPECT_EQ(j.capacity.rounds, 7);
   for (const auto& entry : job.entries) {
-    const bool here = entry.key.starts_with("placement.") || entry.key.starts_with("replicas.") ||
+    const bool here = entry.key.starts_with("pipeline.") || entry.key.starts_with("placement.") || entry.key.starts_with("replicas.") ||
                       entry.key.starts_with("rebalance.") || entry.key.starts_with("capacity.");
     if (here) { EXPECT_NE(entry.origin, "default") << entry.key << " is not in this test"; }
   }

@@ -25,7 +25,7 @@ namespace moebius::ranks {
 struct EngineRun {
   std::map<std::pair<std::int64_t, int>, Row> rows;  ///< by (line, choice)
   std::vector<std::int64_t> lines;                   ///< in the order in which their rows came out
-  std::int64_t pairs_sent = 0, rows_computed = 0, outputs_received = 0, micro_batches = 0, refused = 0, turns = 0;
+  std::int64_t pairs_sent = 0, rows_computed = 0, outputs_received = 0, micro_batches = 0, refused = 0, turns = 0, expert_calls = 0;
   std::vector<LiveChange> changes;                   ///< of the placement, where experts move
   std::vector<policy::ExpertMove> moves;             ///< of all of them
   std::int64_t bytes_staged = 0;
@@ -96,7 +96,10 @@ inline void add_counters(const RankEngine& engine, EngineRun& run) {
       run.moves = engine.live()->coordinator()->moves();
     }
   }
-  if (engine.experts() != nullptr) run.rows_computed += engine.experts()->counters().rows_computed;
+  if (engine.experts() != nullptr) {
+    run.rows_computed += engine.experts()->counters().rows_computed;
+    run.expert_calls += engine.experts()->counters().calls;
+  }
 }
 
 /// Scored texts and drawn completions of different lengths.

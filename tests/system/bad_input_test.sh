@@ -21,6 +21,7 @@ expect_error 2 'runn.*run' 3 run "$work/unknown.toml"
 expect_error 2 'no_such_job' 2 run "$work/no_such_job.toml"
 expect_error 2 'defrag' 3 run "$good" --set schedule.scheduler=fastest
 expect_error 2 'ranks' 3 run "$good" --set layout.attention_ranks=3 --set layout.expert_ranks=3
+expect_error 2 'pipeline.*cannot run here.*split' 2 run "$good" --set schedule.execution=pipeline --set layout.mode=colocated
 expect_error 2 'not a valid command line' 3 run "$good" --no-such-option
 expect_error 2 'walltime soon' 3 run "$good" --walltime soon
 expect_error 4 'nowhere' 3 run "$good" --set model.path="$work/nowhere"

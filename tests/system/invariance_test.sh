@@ -55,8 +55,14 @@ check 1 "${lockstep[@]}" --set layout.mode=colocated
 check 3 "${lockstep[@]}" --set layout.mode=colocated --set limits.max_tokens_in_flight=23
 check 4 "${lockstep[@]}" --set layout.mode=split --set layout.attention_ranks=1
 check 2 "${lockstep[@]}" --set layout.mode=split --set limits.expert_rows=5
+# The fixed order of a pipeline, with more token parts than rows at times.
+pipeline=(--set schedule.execution=pipeline --set layout.mode=split)
+check 2 "${pipeline[@]}"
+check 3 "${pipeline[@]}" --set layout.attention_ranks=1 --set pipeline.r1=3 --set pipeline.r2=40 --set pipeline.order=aass
 prefix=(env MOEBIUS_RANKS_PER_NODE=2)    # both paths in one job
 check 4
+check 4 "${pipeline[@]}" --set layout.attention_ranks=3 --set pipeline.r1=2 --set pipeline.r2=3 --set limits.max_tokens_in_flight=50
+check 3 "${pipeline[@]}" --set pipeline.r2=2 --set pipeline.order=fused
 prefix=()
 shuf --random-source=<(yes 7) "$input" >"$work/shuffled.jsonl"
 job_file=$(job "$work/shuffled.jsonl" "$work/out")

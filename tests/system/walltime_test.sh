@@ -43,6 +43,7 @@ goes_on() {
 start; kill -USR1 "${ranks[1]}"; stopped "SIGUSR1 to an attention rank"; goes_on "SIGUSR1 to an attention rank" 2
 start; kill -TERM "${ranks[2]}"; stopped "SIGTERM to an expert rank"
 start --set schedule.execution=lockstep --set run.grace_s=0.2; kill -USR1 "${ranks[1]}"; stopped "SIGUSR1 in lock-step"; goes_on "SIGUSR1 in lock-step" 2
+start --set schedule.execution=pipeline --set layout.attention_ranks=2 --set run.grace_s=0.2; kill -USR1 "${ranks[1]}"; stopped "SIGUSR1 in a pipeline"; goes_on "SIGUSR1 in a pipeline" 2
 start --set run.grace_s=1000; kill -USR1 "$launcher"; wait_a_little; kill -TERM "${ranks[0]}"; stopped "SIGUSR1 to the launcher, then SIGTERM"
 goes_on "SIGUSR1 to the launcher, then SIGTERM" 3 --set layout.mode=colocated
 
