@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Routers of replicas beside each other (METRO, arXiv 2512.09277): without replicas, even, metro, fewest_first, exact, at 1.125, 1.25
 # and 1.5 physical experts for each logical one. First the tiny model on 4 colocated ranks, in small and in large micro-batches; then
-# synthetic Zipf loads on 8 ranks. Activated experts and rows are those of a micro-batch: the rank with most, and the mean of ranks;
+# synthetic Zipf loads on 8 ranks; last the step of a decode in slow motion, Qwen3-30B-A3B on 8 H100s. Activated experts and rows are those of a micro-batch: the rank with most, and the mean of ranks;
 # weights touched are activated experts times the bytes of an expert. Where rows max rises, gathering rows loses once time goes with rows.
-#   ./jobs/study_replicas.sh      about 5 minutes on 2 cores
+#   ./jobs/study_replicas.sh      about 10 minutes on 2 cores
 set -eu
 cd "$(dirname "$0")/.."
 . ./jobs/mpi_env.sh
@@ -32,4 +32,6 @@ for tokens in 8 256; do
 done
 echo
 echo "synthetic: 128 experts, top-8, 8 ranks"
-exec build/tests/bench/replica_study
+build/tests/bench/replica_study
+echo
+exec build/moebius_study replicas --program "$program"

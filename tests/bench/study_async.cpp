@@ -22,14 +22,15 @@ struct Cell {
   double dilation = 0;
 };
 
-constexpr int sequences_at_once = 32, texts_per_rank = 8, tokens_in_flight = 512;
+/// Requests of a rank are one and a half times, and three and a half times, what it has in flight: the last step is half full, so that
+/// a rank that claims a few more or less than its share changes nothing.
+constexpr int sequences_at_once = 32, sequences_per_rank = 48, texts_per_rank = 14, tokens_in_flight = 512;
 /// Layers of the models in cells that vary one thing; base cells have all of them where it takes no minutes.
 constexpr int few_layers = 12, few_layers_and_dense = 15;
 
-/// Twice as many generations as the caches hold, so that ranks share them out while they run.
 StudyRequests requests_of(Kind kind, int num_ranks, bool unequal = false) {
   if (kind == Kind::decode) {
-    return {.kind = kind, .count = 2 * sequences_at_once * num_ranks, .prompt_tokens = 4, .new_tokens = 12, .unequal_lengths = unequal};
+    return {.kind = kind, .count = sequences_per_rank * num_ranks, .prompt_tokens = 4, .new_tokens = 10, .unequal_lengths = unequal};
   }
   return {.kind = kind, .count = texts_per_rank * num_ranks, .prompt_tokens = 128, .unequal_lengths = unequal};
 }
@@ -44,9 +45,9 @@ Settings limits_of(Kind kind) {
 /// emulated time.
 double dilation_of(const std::string& emulated, Kind kind, int num_ranks) {
   static const std::map<std::string, std::pair<double, double>> per_rank{  // decode, prefill
-      {"mixtral-8x7b", {2.5, 10}}, {"qwen3-30b-a3b", {6, 70}}, {"deepseek-v3", {4, 40}}};
+      {"mixtral-8x7b", {2.5, 5}}, {"qwen3-30b-a3b", {5, 18}}, {"deepseek-v3", {2.2, 12}}};
   const auto [decode, prefill] = per_rank.at(emulated);
-  return std::max(10.0, num_ranks * (kind == Kind::decode ? decode : prefill));
+  return std::max(16.0, num_ranks * (kind == Kind::decode ? decode : prefill));
 }
 
 const char* name_of(Kind kind) { return kind == Kind::decode ? "decode" : "prefill"; }
@@ -126,14 +127,18 @@ std::vector<Cell> slow_motion_cells() {
   }
   // What an expert call costs beside its work decides for small experts, and how many sequences share its weights for all.
   for (const std::string us : {"1", "10"}) {
-    cells.push_back(slow_cell("overhead of a call", fmt::format("{}, {} us an expert call", layers, us), few(), Kind::decode, 8, {{"emulation.expert_overhead_us", us}}));
+    const Settings overhead{{"emulation.expert_overhead_us", us}};
+    cells.push_back(slow_cell("overhead of a call", fmt::format("{}, {} us an expert call", layers, us), few(), Kind::decode, 8, overhead));
+    cells.push_back(slow_cell("overhead of a call", fmt::format("{}, {} us an expert call", layers, us), few(), Kind::prefill, 8, overhead));
+    cells.push_back(slow_cell("overhead of a call", fmt::format("{} layers, {} us an expert call", few_layers_and_dense, us), deepseek_v3(few_layers_and_dense),
+                              Kind::prefill, 8, overhead));
   }
   return cells;
 }
 
 std::vector<Cell> cells_of(bool quick) {
   std::vector<Cell> cells = real_time_cells();
-  if (quick) return {cells[0]};
+  if (quick) return {cells[0], slow_cell("models and ranks", "", mixtral_8x7b(), Kind::prefill, 2)};
   for (Cell& cell : slow_motion_cells()) cells.push_back(std::move(cell));
   return cells;
 }

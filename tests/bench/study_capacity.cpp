@@ -9,7 +9,7 @@
 namespace moebius::bench {
 namespace {
 
-constexpr double dilation_per_rank = 12, skew = 0.5;
+constexpr double dilation_per_rank = 6, skew = 0.5;
 
 struct Variant {
   std::string method, gamma;
@@ -36,11 +36,11 @@ std::string capacity_study(const StudyOptions& options, bool quick) {
                                  "of a rank in a micro-batch without capacity over those with it. A capacity changes outputs.\n",
                                  skew);
   for (const int num_ranks : quick ? std::vector<int>{2} : std::vector<int>{8, 2}) {
-    const double dilation = std::max(30.0, dilation_per_rank * num_ranks);
+    const double dilation = std::max(24.0, dilation_per_rank * num_ranks);
     std::vector<StudyRun> runs;
     for (const Variant& variant : variants) {
       runs.push_back({fmt::format("capacity, {} ranks", num_ranks), variant.name(), model,
-                      {.kind = StudyRequests::Kind::prefill, .count = 16 * num_ranks, .prompt_tokens = 128, .seed = 31}, num_ranks,
+                      {.kind = StudyRequests::Kind::prefill, .count = 52 * num_ranks, .prompt_tokens = 128, .seed = 31}, num_ranks,
                       as_h100(model, dilation) + Settings{{"schedule.execution", "lockstep"}, {"capacity.method", variant.method}, {"capacity.gamma", variant.gamma}},
                       dilation});
     }

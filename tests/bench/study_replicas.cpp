@@ -9,8 +9,8 @@
 namespace moebius::bench {
 namespace {
 
-constexpr int num_ranks = 8;
-constexpr double decode_dilation = 50, prefill_dilation = 560;
+constexpr int num_ranks = 8, num_waves = 3;
+constexpr double decode_dilation = 40, prefill_dilation = 180;
 
 struct Variant {
   double ratio;
@@ -36,10 +36,15 @@ std::vector<Variant> variants_of(const std::vector<double>& ratios) {
 }
 
 StudyRequests requests_of(const Cell& cell, std::uint64_t seed) {
-  const int count = cell.sequences_per_rank * num_ranks;
-  // All fit at once: the step of a decode is what is looked at.
+  const int count = num_waves * cell.sequences_per_rank * num_ranks;
   if (cell.kind == StudyRequests::Kind::prefill) return {.kind = cell.kind, .count = count, .prompt_tokens = 128, .seed = seed};
   return {.kind = cell.kind, .count = count, .prompt_tokens = 4, .new_tokens = 12, .seed = seed};
+}
+
+/// A generation reserves two blocks of 16 tokens: no rank hoards sequences, and every step has as many of them.
+Settings limits_of(const Cell& cell) {
+  if (cell.kind == StudyRequests::Kind::prefill) return {{"limits.max_tokens_in_flight", "512"}};
+  return {{"limits.kv_tokens", std::to_string(2 * 16 * cell.sequences_per_rank)}};
 }
 
 std::vector<Cell> cells_of(bool quick) {
@@ -48,7 +53,7 @@ std::vector<Cell> cells_of(bool quick) {
   return {{"decode, 4 sequences a rank, router as made", qwen3_30b_a3b(), decode, 4, variants_of({1.125, 1.25, 1.5})},
           {"decode, 4 sequences a rank, Zipf 1", qwen3_30b_a3b(0, 1.0), decode, 4, variants_of({1.125, 1.25, 1.5})},
           {"decode, 12 layers, 32 sequences a rank, Zipf 1", qwen3_30b_a3b(0, 1.0, 12), decode, 32, variants_of({1.25})},
-          {"prefill, 12 layers, Zipf 1", qwen3_30b_a3b(0, 1.0, 12), prefill, 8, variants_of({1.25})}};
+          {"prefill, 12 layers, Zipf 1", qwen3_30b_a3b(0, 1.0, 12), prefill, 6, variants_of({1.25})}};
 }
 
 StudyRun trace_run(const Cell& cell) {
@@ -57,7 +62,7 @@ StudyRun trace_run(const Cell& cell) {
 
 StudyRun run_of(const StudyOptions& options, const Cell& cell, const Variant& variant) {
   return {cell.name, variant.name(), cell.model, requests_of(cell, 22), num_ranks,
-          as_h100(cell.model, cell.dilation()) + Settings{{"schedule.execution", "lockstep"},
+          as_h100(cell.model, cell.dilation()) + limits_of(cell) + Settings{{"schedule.execution", "lockstep"},
                                                           {"placement.planner", "eplb"},
                                                           {"placement.trace", results_of(options, trace_run(cell)).native()},
                                                           {"replicas.ratio", fmt::format("{}", variant.ratio)},

@@ -13,9 +13,10 @@ num_runs=$(sed -nE 's/^([0-9]+) runs in .* 0 were .*/\1/p' "$work/stderr")
 [ "$num_runs" -ge 2 ] || fail "not all were run: $(cat "$work/stderr")"
 column() { h5dump -y -w 1 -d "/runs/$1" "$work/study.h5" | sed '1,/DATA {/d;/}/q' | sed -nE 's/\\000//g; s/^ *"?([^",}]+)"?,?$/\1/p' | grep '[^ ]'; }
 [ "$(column variant | sort | uniq -c | awk '{ print $2, $1 }' | tr '\n' ' ')" = "async $((num_runs / 2)) lockstep $((num_runs / 2)) " ] || fail "variants: $(column variant)"
+grep -q '^| mixtral-8x7b prefill, 2 ranks ' "$work/stdout" && grep -q '(emulated)' "$work/stdout" || fail "no cell in slow motion: $(cat "$work/stdout")"
 column tokens_per_s | awk '$1 <= 0 { bad = 1 } END { exit bad || NR == 0 }' || fail "rates: $(column tokens_per_s)"
 column idle_max | awk '$1 < 0 || $1 > 1 { bad = 1 } END { exit bad || NR == 0 }' || fail "idle shares: $(column idle_max)"
-column inter_token_p50_s | awk '$1 <= 0 { bad = 1 } END { exit bad || NR == 0 }' || fail "latencies: $(column inter_token_p50_s)"
+column inter_token_p50_s | awk '$1 > 0 { some = 1 } END { exit !some }' || fail "latencies: $(column inter_token_p50_s)"
 [ "$(column digest | sort -u | wc -l)" -le $((num_runs / 2)) ] || fail "bits differ between variants"
 
 cp "$work/stdout" "$work/first"
