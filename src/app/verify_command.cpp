@@ -66,11 +66,12 @@ OtherWay other_way(comm::Session& session, const VerifyArguments& arguments, con
     }
     static constexpr const char* schedulers[] = {"mtfs", "flfs", "mbflfs", "defrag"};
     const std::uint64_t draw = static_cast<std::uint64_t>(philox_uniform(arguments.seed, 1, 0) * 1024);
+    static constexpr const char* modes[] = {"split", "colocated", "replicate"};
     const auto budget = 16 + draw % 200;
     const std::vector<std::string> overrides = {
         fmt::format("output.path={}", scratch), fmt::format("schedule.scheduler={}", schedulers[draw % 4]),
         fmt::format("limits.max_tokens_in_flight={}", budget), fmt::format("limits.segment_tokens={}", 1 + draw % 16),
-        fmt::format("layout.mode={}", draw % 3 == 0 ? "colocated" : "split"), "layout.attention_ranks=0", "layout.expert_ranks=0",
+        fmt::format("layout.mode={}", modes[draw % 3]), "layout.attention_ranks=0", "layout.expert_ranks=0",
         "schedule.execution=async", "run.progress=off"};
     other.resolved = io::read_job_text(*toml, arguments.directory + "/results.h5", overrides);
     other.shard = parse_shard(reader.attribute("shard").value_or(""));

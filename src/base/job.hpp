@@ -11,7 +11,8 @@
 
 namespace moebius {
 
-enum class LayoutMode : std::uint8_t { split, colocated };
+/// replicate: every rank has a whole model and exchanges no rows, the control that often wins where the model fits.
+enum class LayoutMode : std::uint8_t { split, colocated, replicate };
 /// async: each rank runs whichever queue its scheduler picks. lockstep: all ranks step through the layers together, the
 /// conventional way and the baseline of every comparison.
 /// pipeline: a fixed order of micro-batches and token parts between attention and expert ranks.

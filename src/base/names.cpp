@@ -33,7 +33,14 @@ const char* to_string(FinishReason reason) {
 
 const char* to_string(ComputeType type) { return type == ComputeType::bf16 ? "bf16" : "fp32"; }
 
-const char* to_string(LayoutMode mode) { return mode == LayoutMode::split ? "split" : "colocated"; }
+const char* to_string(LayoutMode mode) {
+  switch (mode) {
+    case LayoutMode::split: return "split";
+    case LayoutMode::colocated: return "colocated";
+    case LayoutMode::replicate: return "replicate";
+  }
+  return "?";
+}
 
 const char* to_string(Execution execution) {
   switch (execution) {

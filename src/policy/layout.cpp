@@ -26,24 +26,34 @@ std::string started_with(int num_ranks) {
 }
 
 /// Counts for roles that all ranks share are either open or the number of ranks.
-RankLayout colocated(int num_ranks, int attention_ranks, int expert_ranks) {
+RankLayout colocated(int num_ranks, LayoutMode mode, int attention_ranks, int expert_ranks) {
   const auto fits = [&](int count) { return count == 0 || count == num_ranks; };
   if (!fits(attention_ranks) || !fits(expert_ranks)) {
     refuse(attention_ranks, expert_ranks,
-           started_with(num_ranks) + (num_ranks == 1 ? ", which holds both roles" : " that all hold both roles: layout.mode is colocated"),
+           started_with(num_ranks) + (num_ranks == 1 ? ", which holds both roles" : " that all hold both roles: layout.mode is not split"),
            "leave both out or start the job with another number of ranks");
   }
-  return {range(0, num_ranks), range(0, num_ranks)};
+  return {range(0, num_ranks), range(0, num_ranks), mode == LayoutMode::replicate};
 }
 
 }  // namespace
+
+std::string RankLayout::describe() const {
+  const std::string counts = std::to_string(attention_ranks.size()) + " attention, " + std::to_string(expert_ranks.size()) + " expert ranks";
+  return (replicated ? "replicate: " : colocated() ? "colocated: " : "split: ") + counts;
+}
+
+RankLayout exchange_group(const RankLayout& layout, RankId rank) {
+  if (!layout.replicated) return layout;
+  return {.attention_ranks = {rank}, .expert_ranks = {rank}, .replicated = true};
+}
 
 RankLayout decide_layout(int num_ranks, LayoutMode mode, int attention_ranks, int expert_ranks) {
   MOEBIUS_EXPECT(num_ranks >= 1);
   if (attention_ranks < 0 || expert_ranks < 0) {
     refuse(attention_ranks, expert_ranks, "a number of ranks is never negative", "give 0 to leave a count open");
   }
-  if (num_ranks == 1 || mode == LayoutMode::colocated) return colocated(num_ranks, attention_ranks, expert_ranks);
+  if (num_ranks == 1 || mode != LayoutMode::split) return colocated(num_ranks, mode, attention_ranks, expert_ranks);
 
   int num_attention = attention_ranks;
   if (num_attention == 0) num_attention = expert_ranks == 0 ? (num_ranks + 1) / 2 : num_ranks - expert_ranks;
@@ -57,7 +67,7 @@ RankLayout decide_layout(int num_ranks, LayoutMode mode, int attention_ranks, in
     refuse(attention_ranks, expert_ranks, started_with(num_ranks) + " and the two counts must add up to that",
            "correct one of them or leave it out");
   }
-  return {range(0, num_attention), range(num_attention, num_ranks)};
+  return {range(0, num_attention), range(num_attention, num_ranks), false};
 }
 
 }  // namespace moebius::policy

@@ -99,6 +99,17 @@ std::vector<HostedExpert> TablePlacement::hosted(RankId rank) const {
   return result;
 }
 
+std::vector<LayerMap> whole_models(const std::vector<int>& experts_per_layer, int num_ranks) {
+  std::vector<LayerMap> maps;
+  for (const int num_experts : experts_per_layer) {
+    LayerMap& map = maps.emplace_back(num_ranks, num_experts);
+    for (int rank = 0; rank < num_ranks; ++rank) {
+      for (int expert = 0; expert < num_experts; ++expert) map.set(rank, expert, expert);
+    }
+  }
+  return maps;
+}
+
 LinearPlacement::LinearPlacement(const std::vector<int>& experts_per_layer, std::span<const RankId> expert_ranks)
     : TablePlacement(linear_maps(experts_per_layer, expert_ranks.size()), experts_per_layer, expert_ranks) {}
 

@@ -88,6 +88,9 @@ class TablePlacement : public ExpertPlacement {
   std::vector<std::vector<PhysicalExpert>> physical_;  // [layers]
 };
 
+/// Every rank has every expert, in id order; all layers.
+std::vector<LayerMap> whole_models(const std::vector<int>& experts_per_layer, int num_ranks);
+
 /// Each expert on exactly one rank: experts in id order, cut into contiguous runs, one run a rank in the
 /// order given. Run lengths differ by at most one, the longer ones first; ranks beyond the number of
 /// experts host nothing. The same in every layer.

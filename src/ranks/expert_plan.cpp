@@ -112,7 +112,9 @@ io::RoutingTrace read_trace(const std::string& directory, const ModelConfig& con
   return trace;
 }
 
-std::vector<policy::LayerMap> plan_experts(const Job& job, const ModelConfig& config, int num_expert_ranks) {
+std::vector<policy::LayerMap> plan_experts(const Job& job, const ModelConfig& config, const policy::RankLayout& layout) {
+  const int num_expert_ranks = static_cast<int>(layout.expert_ranks.size());
+  if (layout.replicated) return policy::whole_models(experts_per_layer(config), num_expert_ranks);
   if (!job.placement.file.empty()) return load_maps(job.placement.file, config, num_expert_ranks);
   if (job.placement.trace.empty() && policy::needs_trace(job.placement.planner)) {
     bad_job(fmt::format("placement.planner is {} (it plans from loads, and placement.trace is empty) name results of a run with "
@@ -134,7 +136,7 @@ std::vector<policy::LayerMap> plan_experts(const Job& job, const ModelConfig& co
 }
 
 std::unique_ptr<policy::TablePlacement> place_experts(const Job& job, const ModelConfig& config, const policy::RankLayout& layout) {
-  return std::make_unique<policy::TablePlacement>(plan_experts(job, config, static_cast<int>(layout.expert_ranks.size())), experts_per_layer(config),
+  return std::make_unique<policy::TablePlacement>(plan_experts(job, config, layout), experts_per_layer(config),
                                                   layout.expert_ranks);
 }
 

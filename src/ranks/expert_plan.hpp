@@ -28,7 +28,7 @@ policy::LayerTrace layer_trace(const io::RoutingTrace& trace, int layer);
 io::RoutingTrace read_trace(const std::string& directory, const ModelConfig& config);
 
 /// The maps of all layers, by file or planner. Throws Failure(bad_usage).
-std::vector<policy::LayerMap> plan_experts(const Job& job, const ModelConfig& config, int num_expert_ranks);
+std::vector<policy::LayerMap> plan_experts(const Job& job, const ModelConfig& config, const policy::RankLayout& layout);
 std::unique_ptr<policy::TablePlacement> place_experts(const Job& job, const ModelConfig& config, const policy::RankLayout& layout);
 
 std::vector<std::byte> to_bytes(const std::vector<policy::LayerMap>& maps);

@@ -79,15 +79,30 @@ std::unique_ptr<policy::ClaimPlan> plan_claims(const Lines& lines, int num_claim
   return std::make_unique<policy::ClaimPlan>(policy::ClaimLines{weights, prefixes}, num_claimants);
 }
 
+/// Where every rank has a whole model nothing is placed and nothing goes to and fro.
+void check_replicated(const Job& job) {
+  const auto refuse = [](const std::string& key, const char* why) {
+    throw Failure{ExitCode::bad_usage, fmt::format("{} cannot be used with layout.mode = \"replicate\" ({}) leave it out, or use another layout", key, why)};
+  };
+  if (job.schedule.execution == Execution::lockstep) refuse("schedule.execution = \"lockstep\"", "ranks that need nothing of each other have no common steps");
+  if (!job.placement.file.empty()) refuse("placement.file", "every rank has all experts");
+  if (job.replicas.ratio > 1) refuse("replicas.ratio", "every rank has all experts once");
+  if (job.rebalance.interval_s > 0) refuse("rebalance.interval_s", "no expert can move");
+}
+
 /// Rank 0 plans alone: it reads the files once, and no other processor can round another way.
 void share_placement(comm::Session& session, const Job& job, JobSetup& setup) {
+  const std::vector<int> num_experts = experts_per_layer(setup.config);
   std::vector<std::byte> bytes;
   together(session, [&] {
     if (session.rank() != RankId(0)) return;
-    bytes = to_bytes(plan_experts(job, setup.config, static_cast<int>(setup.layout.expert_ranks.size())));
+    bytes = to_bytes(plan_experts(job, setup.config, setup.layout));
   });
   session.broadcast(bytes);
-  setup.placement = std::make_unique<policy::TablePlacement>(maps_from_bytes(bytes), experts_per_layer(setup.config), setup.layout.expert_ranks);
+  setup.placement = std::make_unique<policy::TablePlacement>(maps_from_bytes(bytes), num_experts, setup.layout.expert_ranks);
+  setup.group_placement = setup.layout.replicated
+                              ? std::make_unique<policy::TablePlacement>(policy::whole_models(num_experts, 1), num_experts, setup.group.expert_ranks)
+                              : std::make_unique<policy::TablePlacement>(*setup.placement);
 }
 
 /// Without tokenizer.json there is an empty tokenizer: requests of token ids do without, others get a row status.
@@ -154,6 +169,8 @@ JobSetup set_up_job(comm::Session& session, const ResolvedJob& resolved, const R
     setup.layout = policy::decide_layout(session.num_ranks(), job.layout.mode, job.layout.attention_ranks,
                                          job.layout.expert_ranks);
     check_pipeline(job, setup.layout);
+    if (setup.layout.replicated) check_replicated(job);
+    setup.group = policy::exchange_group(setup.layout, session.rank());
     setup.roles = roles_of(setup.layout, session.rank());
   });
   together(session, [&] {

@@ -24,7 +24,8 @@
 namespace moebius::ranks {
 
 struct JobSetup {
-  policy::RankLayout layout;
+  policy::RankLayout layout;                         ///< of all ranks
+  policy::RankLayout group;                          ///< the ranks that this one exchanges rows with
   Roles roles = Roles::both;
   comm::RoleCommunicators communicators;
   ModelConfig config;
@@ -39,7 +40,8 @@ struct JobSetup {
   std::unique_ptr<io::OutputFolder> output;          ///< rank 0 only
   bool finished = false;                             ///< an earlier run left nothing to do: the rest here is not set
   std::unique_ptr<policy::ClaimPlan> claims;         ///< attention roles only
-  std::unique_ptr<policy::TablePlacement> placement;
+  std::unique_ptr<policy::TablePlacement> placement;        ///< on all ranks
+  std::unique_ptr<policy::TablePlacement> group_placement;  ///< on those of the group
 };
 
 Roles roles_of(const policy::RankLayout& layout, RankId rank);

@@ -78,7 +78,8 @@ std::vector<policy::RankMemory> memory_needs(const Job& job, const ModelConfig& 
   const Job::Limits limits = resolve_limits(job, config);
   const ComputeType compute = job.model.compute;
   const std::size_t num_attention = layout.attention_ranks.size(), num_expert = layout.expert_ranks.size();
-  const ModelConfig row_config = config_of_rows(job, config, placement, layout.attention_ranks, layout.expert_ranks);
+  const policy::RankLayout group = policy::exchange_group(layout, layout.attention_ranks.front());
+  const ModelConfig row_config = config_of_rows(job, config, placement, group.attention_ranks, group.expert_ranks);
   const std::size_t ring_bytes = comm::ring_bytes(ring_options(row_config, job, std::max(num_attention, num_expert), Rows::travel));
   std::vector<RankId> all = layout.attention_ranks;
   if (!layout.colocated()) all.insert(all.end(), layout.expert_ranks.begin(), layout.expert_ranks.end());
@@ -89,12 +90,12 @@ std::vector<policy::RankMemory> memory_needs(const Job& job, const ModelConfig& 
     if (attention) add_attention(limits, config, row_config, compute, sharing, rank);
     if (expert) {
       const auto stored = [&](RankId source) {  // rows of the others stay where they are
-        return source != id && (sharing == comm::FastPath::off || node_of(source) != node_of(id));
+        return source != id && !layout.replicated && (sharing == comm::FastPath::off || node_of(source) != node_of(id));
       };
       add_experts(limits, config, compute, std::ranges::count_if(layout.attention_ranks, stored),
                   placement.hosted(id).size() + (rebalances(job, num_expert) ? static_cast<std::size_t>(job.rebalance.spare_places) : 0), rank);
     }
-    const std::size_t num_writers = (attention ? num_expert : 0) + (expert ? num_attention : 0) - (attention && expert ? 2 : 0);
+    const std::size_t num_writers = layout.replicated ? 0 : (attention ? num_expert : 0) + (expert ? num_attention : 0) - (attention && expert ? 2 : 0);
     rank.own.push_back({"rings", times(static_cast<std::int64_t>(num_writers), ring_bytes), "use fewer ranks"});
     needs.push_back(std::move(rank));
   }

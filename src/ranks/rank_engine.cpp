@@ -109,7 +109,9 @@ RankEngine::~RankEngine() = default;
 
 StagePace RankEngine::make_pace() const {
   const auto found = std::ranges::find(parts_.expert_ranks, parts_.transport.rank());
-  const double slowdown = found == parts_.expert_ranks.end() ? 1.0 : slowdown_of(parts_.job, static_cast<int>(found - parts_.expert_ranks.begin()));
+  // Where ranks have both roles, all have experts.
+  const int idx = parts_.roles == Roles::both ? parts_.transport.rank().value : static_cast<int>(found - parts_.expert_ranks.begin());
+  const double slowdown = has_experts(parts_.roles) ? slowdown_of(parts_.job, idx) : 1.0;
   if (!emulation_) return StagePace(slowdown);
   return {emulation_->times, emulation_->dilation, slowdown,
           parts_.all_to_all != nullptr ? StagePace::ExpertStage::layer : StagePace::ExpertStage::call};
@@ -270,7 +272,7 @@ void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
   if (parts_.job.placement.record_trace) {
     recorder_ = std::make_unique<policy::RoutingRecorder>(parts_.config.num_layers, parts_.config.num_experts);
   }
-  const int num_ranks = std::max(parts_.attention_ranks.back(), parts_.expert_ranks.back()).value + 1;
+  const int num_ranks = parts_.transport.num_ranks();
   if (parts_.job.capacity.method != CapacityMethod::off) {
     capacity_ = std::make_unique<CapacityStage>(parts_.job, parts_.config, parts_.placement, parts_.attention_ranks, parts_.expert_ranks, self);
   }

@@ -12,42 +12,24 @@
 
 #include "base/check.hpp"
 #include "base/clock.hpp"
-#include "comm/all_to_all.hpp"
 #include "comm/control_board.hpp"
-#include "comm/node_segments.hpp"
-#include "comm/peer_memory.hpp"
 #include "comm/ring_transport.hpp"
-#include "comm/shared_memory.hpp"
-#include "comm/window.hpp"
 #include "io/job_file.hpp"
 #include "io/results_block.hpp"
 #include "io/results_master.hpp"
 #include "io/utc_time.hpp"
-#include "model/attention_stack.hpp"
 #include "ranks/agreement.hpp"
 #include "ranks/expert_plan.hpp"
 #include "ranks/heartbeat.hpp"
 #include "ranks/job_setup.hpp"
 #include "ranks/rank_engine.hpp"
 #include "ranks/rank_report.hpp"
+#include "ranks/run_memory.hpp"
 #include "ranks/recordings.hpp"
 #include "ranks/stop_control.hpp"
 
 namespace moebius::ranks {
 namespace {
-
-/// Attention ranks write to expert ranks and back; what a colocated rank sends to itself takes no ring (outbox.hpp), and
-/// in lock-step all is collective.
-comm::WritesTo who_writes(const policy::RankLayout& layout, int num_ranks, Execution execution) {
-  if (execution == Execution::lockstep) return [](RankId, RankId) { return false; };
-  std::vector<std::uint8_t> attention(static_cast<std::size_t>(num_ranks)), expert(attention);
-  for (const RankId rank : layout.attention_ranks) attention[rank.idx()] = 1;
-  for (const RankId rank : layout.expert_ranks) expert[rank.idx()] = 1;
-  return [attention = std::move(attention), expert = std::move(expert)](RankId from, RankId to) {
-    if (from == to) return false;
-    return (attention[from.idx()] != 0 && expert[to.idx()] != 0) || (expert[from.idx()] != 0 && attention[to.idx()] != 0);
-  };
-}
 
 /// Reads and parses the lines of the next claim; none where the run has to stop.
 ClaimSource claim_lines(JobSetup& setup, comm::ControlBoard& board, StopControl& stop, std::int64_t& num_unknown_fields) {
@@ -213,8 +195,7 @@ io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, co
                        {"chat_template_hash", to_hex(setup.chat_template_hash)},
                        {"job_toml", io::to_toml(resolved)},
                        {"shard", options.shard ? to_string(*options.shard) : "whole"},
-                       {"rank_layout", fmt::format("{}: {} attention, {} expert ranks", setup.layout.colocated() ? "colocated" : "split",
-                                                   setup.layout.attention_ranks.size(), setup.layout.expert_ranks.size())},
+                       {"rank_layout", setup.layout.describe()},
                        {"expert_placement", describe_placement(resolved.job)},
                        {"capacity", describe_capacity(resolved.job)},
                        {"emulation", describe_emulation(resolved.job, setup.config)},
@@ -227,27 +208,25 @@ io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, co
 }
 
 /// Weights, queues and loop of this rank.
-std::unique_ptr<RankEngine> make_engine(const Job& job, JobSetup& setup, comm::Transport& transport, PhaseClock& clock,
-                                        const comm::SharedMemory& weights,
-                                        const std::map<RankId, std::span<std::byte>>& exchanges, comm::PeerMemory* peers, comm::AllToAll* all_to_all, ClaimSource claim, RowSink sink,
-                                        Heartbeat& heartbeat) {
+std::unique_ptr<RankEngine> make_engine(const Job& job, JobSetup& setup, comm::Transport& transport, PhaseClock& clock, RunMemory& memory,
+                                        ClaimSource claim, RowSink sink, Heartbeat& heartbeat) {
   auto engine = std::make_unique<RankEngine>(RankEngine::Parts{.job = job,
                                                                .config = setup.config,
                                                                .tensors = setup.tensors,
                                                                .tokenizer = setup.tokenizer.get(),
                                                                .chat_template = setup.chat_template.get(),
-                                                               .placement = *setup.placement,
+                                                               .placement = *setup.group_placement,
                                                                .roles = setup.roles,
-                                                               .attention_ranks = setup.layout.attention_ranks,
-                                                               .expert_ranks = setup.layout.expert_ranks,
+                                                               .attention_ranks = setup.group.attention_ranks,
+                                                               .expert_ranks = setup.group.expert_ranks,
                                                                .transport = transport,
                                                                .claim = std::move(claim),
                                                                .sink = std::move(sink),
-                                                               .attention_weights = {.memory = weights.memory(),
-                                                                                     .share = {weights.member_idx(), weights.num_members()}},
-                                                               .exchanges = exchanges,
-                                                               .peers = peers,
-                                                               .all_to_all = all_to_all},
+                                                               .attention_weights = {.memory = memory.weights().memory(),
+                                                                                     .share = {memory.weights().member_idx(), memory.weights().num_members()}},
+                                                               .exchanges = memory.exchanges(),
+                                                               .peers = memory.peers(),
+                                                               .all_to_all = memory.all_to_all()},
                                              clock, [&](const LoopStatus& status) { heartbeat.beat(status); });
   clock.mark(Phase::load, 0, setup.checkpoint->counters().bytes);
   return engine;
@@ -363,21 +342,6 @@ std::unique_ptr<io::BlockWriter> begin_output(comm::Session& session, const JobS
   return writer;
 }
 
-/// Collective: the memory by which experts move while the job runs; nullptr where they stay.
-std::unique_ptr<comm::PeerMemory> make_peers(comm::Session& session, const Job& job, const JobSetup& setup) {
-  if (!rebalances(job, setup.layout.expert_ranks.size())) return nullptr;
-  return std::make_unique<comm::PeerMemory>(
-      session, live_bytes(job, setup.config, *setup.placement, setup.layout.expert_ranks, session.rank()));
-}
-
-/// Collective, when nobody reads or writes any more.
-void close_memory(comm::AllToAll& all_to_all, comm::NodeSegments& exchanges, comm::SharedMemory& weights, comm::Window& window) {
-  all_to_all.close();
-  exchanges.close();
-  weights.close();
-  window.close();
-}
-
 }  // namespace
 
 JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const RunOptions& options) {
@@ -388,16 +352,9 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   JobSetup setup = set_up_job(session, resolved, options);
   if (setup.finished) return finished_outcome(setup, job);
 
-  const bool lockstep = job.schedule.execution == Execution::lockstep;
-  const ModelConfig row_config =
-      config_of_rows(job, setup.config, *setup.placement, setup.layout.attention_ranks, setup.layout.expert_ranks);
-  comm::NodeSegments exchanges(session, lockstep ? 0 : exchange_bytes(job, row_config, setup.roles));
-  const bool one_node = exchanges.segments().size() == static_cast<std::size_t>(session.num_ranks());
-  const std::size_t most_sources = std::max(setup.layout.attention_ranks.size(), setup.layout.expert_ranks.size());
-  const comm::RingOptions ring = ring_options(row_config, job, most_sources, one_node ? Rows::in_place : Rows::travel);
-  comm::Window window(session, ring, who_writes(setup.layout, session.num_ranks(), job.schedule.execution));
-  comm::RingTransport transport(window);
-  comm::ControlBoard board(session, window);
+  RunMemory memory(session, job, setup);
+  comm::RingTransport transport(memory.window());
+  comm::ControlBoard board(session, memory.window());
   StopControl stop(board, limits, job.run.max_errors);
   std::unique_ptr<io::BlockWriter> writer;
   std::unique_ptr<RankEngine> engine;
@@ -422,19 +379,11 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
     writer->add(std::move(rows));
     clock.mark(Phase::io, num_rows);
   };
-  comm::SharedMemory weights(session, has_attention(setup.roles)
-                                          ? model::AttentionStack::weight_bytes(setup.config, job.model.compute) : 0);
-  // Only messages through shared memory order what ranks store in each other's exchange.
-  const auto exchanges_in_use = !lockstep && window.fast_path() == comm::FastPath::on ? exchanges.segments() : std::map<RankId, std::span<std::byte>>();
-  comm::AllToAll all_to_all(session);
-  const std::unique_ptr<comm::PeerMemory> peers = make_peers(session, job, setup);
   clock.mark(Phase::idle);
   together(session, [&] {
-    engine = make_engine(job, setup, transport, clock, weights, exchanges_in_use, peers.get(), lockstep ? &all_to_all : nullptr,
-                         claim_lines(setup, board, stop, num_unknown_fields), sink, heartbeat);
+    engine = make_engine(job, setup, transport, clock, memory, claim_lines(setup, board, stop, num_unknown_fields), sink, heartbeat);
   });
-  weights.publish();
-  if (peers != nullptr) peers->publish(session);
+  memory.publish(session);
   // Only now, when nothing but the run itself can fail: a job that could not start leaves no results behind.
   writer = begin_output(session, setup, job, board);
   recordings.begin(session, job, *engine);
@@ -446,8 +395,7 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   heartbeat.wait_for_all(transport, clock);
   add_recordings(mine, clock, recordings);
   const JobOutcome outcome = wind_up(session, setup, resolved, options, mine);
-  if (peers != nullptr) peers->close();
-  close_memory(all_to_all, exchanges, weights, window);
+  memory.close();
   setup.communicators.free();
   return outcome;
 }

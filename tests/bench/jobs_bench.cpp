@@ -81,7 +81,7 @@ void add_job_benchmarks(const std::string& program) {
   for (const std::string compute : {"fp32", "bf16"}) {
     for (const std::string job : {"score", "perplexity", "generate"}) {
       for (const Layout layout : {Layout{1, "colocated"}, Layout{2, "colocated"}, Layout{2, "colocated", "lockstep"},
-                                  Layout{2, "split"}, Layout{2, "split", "lockstep"}, Layout{4, "split"}}) {
+                                  Layout{2, "split"}, Layout{2, "split", "lockstep"}, Layout{2, "replicate"}, Layout{4, "split"}}) {
         std::string name = "job/" + job + "/" + compute + "/" + std::to_string(layout.ranks) + "_" + layout.mode;
         if (layout.execution != std::string("async")) name += std::string("_") + layout.execution;
         benchmark::RegisterBenchmark(name.c_str(),

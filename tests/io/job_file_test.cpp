@@ -196,9 +196,7 @@ TEST_F(JobFileTest, names_file_line_and_key_of_what_is_wrong) {
       {"[schedule]\nexecution = \"together\"",
        "job.toml:8: schedule.execution is \"together\" (it must be \"async\" or \"lockstep\" or \"pipeline\")"},
       {"[pipeline]\norder = \"sasa\"", "job.toml:8: pipeline.order is \"sasa\" (it must be \"asas\" or \"aass\" or \"fused\")"},
-      {"[layout]\nmode = \"replicate\"",
-       "job.toml:8: layout.mode is \"replicate\" (this version of moebius does not run that) write \"split\" or "
-       "\"colocated\""},
+      {"[layout]\nmode = \"copies\"", "job.toml:8: layout.mode is \"copies\" (it must be \"split\" or \"colocated\" or \"replicate\")"},
       {"[replicas]\nratio = 0.5", "job.toml:8: replicas.ratio is 0.5 (it must be a number from 1 to 1024)"},
       {"[capacity]\nmethod = \"cut\"", "job.toml:8: capacity.method is \"cut\" (it must be \"off\" or \"drop\""},
       {"[placement]\nplanner = \"magic\"", "job.toml:8: placement.planner is \"magic\" (it must be \"linear\" or \"round_robin\""},

@@ -70,7 +70,22 @@ TEST(Layout, colocated_uses_every_rank_for_both) {
     ASSERT_EQ(layout.expert_ranks.size(), static_cast<std::size_t>(n));
     for (int r = 0; r < n; ++r) EXPECT_EQ(layout.attention_ranks[r], RankId(r));
   }
-  EXPECT_THAT(refusal(4, LayoutMode::colocated, 2, 2), ::testing::HasSubstr("layout.mode is colocated"));
+  EXPECT_THAT(refusal(4, LayoutMode::colocated, 2, 2), ::testing::HasSubstr("layout.mode is not split"));
+}
+
+TEST(Layout, replicated_ranks_exchange_rows_with_nobody) {
+  for (int n = 1; n <= 5; ++n) {
+    const RankLayout layout = decide_layout(n, LayoutMode::replicate, n, 0);
+    EXPECT_TRUE(layout.replicated && layout.colocated());
+    EXPECT_EQ(layout.attention_ranks.size(), static_cast<std::size_t>(n));
+    for (int r = 0; r < n; ++r) {
+      EXPECT_EQ(exchange_group(layout, RankId(r)).attention_ranks, std::vector{RankId(r)});
+      EXPECT_EQ(exchange_group(layout, RankId(r)).expert_ranks, std::vector{RankId(r)});
+    }
+  }
+  const RankLayout split = decide_layout(3, LayoutMode::split, 2, 1);
+  EXPECT_EQ(exchange_group(split, RankId(2)).attention_ranks, split.attention_ranks);
+  EXPECT_EQ(exchange_group(split, RankId(2)).expert_ranks, split.expert_ranks);
 }
 
 TEST(Layout, counts_that_do_not_add_up_are_refused_with_the_keys_and_numbers) {

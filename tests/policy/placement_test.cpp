@@ -14,6 +14,17 @@ std::vector<RankId> some_ranks(int num_ranks, int first) {
   return ranks;
 }
 
+TEST(WholeModels, every_rank_has_every_expert_at_its_own_place) {
+  const auto ranks = some_ranks(3, 1);
+  const TablePlacement placement(whole_models({4, 0, 4}, 3), {4, 0, 4}, ranks);
+  for (const RankId rank : ranks) {
+    const auto hosted = placement.hosted(rank);
+    ASSERT_EQ(hosted.size(), 8U);
+    for (const HostedExpert& expert : hosted) EXPECT_EQ(expert.place.value, expert.expert.value);
+  }
+  for (int expert = 0; expert < 4; ++expert) EXPECT_EQ(placement.replicas(LayerId(2), ExpertId(expert)).size(), 3U);
+}
+
 TEST(LinearPlacement, host_and_hosted_are_inverse_and_runs_are_contiguous_and_balanced) {
   for (const int num_experts : {1, 2, 3, 7, 8, 16, 60, 64, 128, 256}) {
     for (const int num_ranks : {1, 2, 3, 4, 5, 7, 8, 16, 61, 300}) {

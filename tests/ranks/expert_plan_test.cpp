@@ -16,6 +16,8 @@
 namespace moebius::ranks {
 namespace {
 
+policy::RankLayout colocated(int num_ranks) { return policy::decide_layout(num_ranks, LayoutMode::colocated, 0, 0); }
+
 using ::testing::HasSubstr;
 
 const std::string data = std::string(MOEBIUS_SOURCE_DIR) + "/tests/data/goldens/";
@@ -100,7 +102,7 @@ TEST(ExpertPlan, files_of_other_jobs_are_refused) {
   io::PlacementFile file = random_placement(config, 3, 0, 1);
   const auto message = [&](int num_ranks) {
     io::write_placement_file(job.placement.file, file);
-    return failure_of([&] { (void)plan_experts(job, config, num_ranks); });
+    return failure_of([&] { (void)plan_experts(job, config, colocated(num_ranks)); });
   };
   EXPECT_THAT(message(3), "no failure");
   EXPECT_THAT(message(2), HasSubstr("other.json is of another job"));
@@ -115,14 +117,14 @@ TEST(ExpertPlan, what_a_planner_lacks_is_said) {
   const ModelConfig& config = test_model().config;
   Job job;
   job.placement.planner = PlannerKind::gem;
-  EXPECT_THAT(failure_of([&] { (void)plan_experts(job, config, 2); }), HasSubstr("placement.planner is gem (it plans from loads"));
+  EXPECT_THAT(failure_of([&] { (void)plan_experts(job, config, colocated(2)); }), HasSubstr("placement.planner is gem (it plans from loads"));
   job.placement.planner = PlannerKind::linear;
   job.placement.emulated_slowdown = {1, 2, 3};
-  EXPECT_THAT(failure_of([&] { (void)plan_experts(job, config, 2); }), HasSubstr("placement.emulated_slowdown has 3 numbers (there are 2"));
+  EXPECT_THAT(failure_of([&] { (void)plan_experts(job, config, colocated(2)); }), HasSubstr("placement.emulated_slowdown has 3 numbers (there are 2"));
   job.placement.emulated_slowdown = {1, 2};
   job.placement.profile = file_of("speeds.json");
   io::write_speed_profile(job.placement.profile, {.model_path = "m", .compute = "fp32", .node = {"a"}, .curves = {{{1, 1}}}});
-  EXPECT_THAT(failure_of([&] { (void)plan_experts(job, config, 2); }), HasSubstr("speeds.json has 1 ranks (there are 2"));
+  EXPECT_THAT(failure_of([&] { (void)plan_experts(job, config, colocated(2)); }), HasSubstr("speeds.json has 1 ranks (there are 2"));
   io::write_speed_profile(job.placement.profile, {.model_path = "m", .compute = "fp32", .node = {"a", "b"}, .curves = {{{1, 5}}, {{1, 7}}}});
   const auto curves = speed_curves(job, 2);
   EXPECT_EQ(curves[0].seconds(1), 5);

@@ -55,6 +55,23 @@ TEST(MemoryNeeds, AreWhatTheObjectsOfARankHold) {
   }
 }
 
+TEST(MemoryNeeds, AreAllExpertsAndNoRingsWhereRanksHaveWholeModels) {
+  const ModelConfig config = test::odd_model_config();
+  const Job job;
+  const auto needs_of = [&](int num_ranks) {
+    const policy::RankLayout layout = policy::decide_layout(num_ranks, LayoutMode::replicate, 0, 0);
+    return memory_needs(job, config, layout, *place_experts(job, config, layout), comm::FastPath::off, [](RankId) { return 0; });
+  };
+  const auto alone = needs_of(1), three = needs_of(3);
+  ASSERT_EQ(three.size(), 3U);
+  for (const policy::RankMemory& rank : three) {
+    EXPECT_GT(bytes_of(rank.own, "expert weights"), 0);
+    EXPECT_EQ(bytes_of(rank.own, "expert weights"), bytes_of(alone[0].own, "expert weights"));
+    EXPECT_EQ(bytes_of(rank.own, "expert queues"), 0);
+    EXPECT_EQ(bytes_of(rank.own, "rings"), 0);
+  }
+}
+
 TEST(MemoryNeeds, ArePrivateWhereRanksDoNotShareAndHugeLimitsStayHuge) {
   const ModelConfig config = test::odd_model_config();
   Job job;

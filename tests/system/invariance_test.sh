@@ -36,6 +36,7 @@ for ranks in 2 3 4 5 7; do
   done
   check "$ranks" --set layout.mode=colocated
 done
+check 3 --set layout.mode=replicate
 for scheduler in mtfs flfs mbflfs defrag; do
   check 3 --set schedule.scheduler="$scheduler" --set schedule.aging_ms=1
   check 2 --set schedule.scheduler="$scheduler" --set layout.mode=colocated
