@@ -54,11 +54,11 @@ nodes_of() { h5dump -d /ranks/timing/node "$work/$1/results.h5" | grep -o '"n[0-
 no_rank_left() { ! pgrep -f "^$MOEBIUS run" >/dev/null; }
 no_step_left() { ! pgrep -f "^slurmstepd: \[$1\." >/dev/null; }
 # A job that was put back is to wait for two minutes, in case its node is broken. It may start earlier, but not before its old
-# batch step has gone: Slurm would take the end of that one for the end of the new one.
+# batch step has gone, and not within the same second: a node takes no start of a job from before it was told of its end.
 start_now() {
   wait_until 60 has_state "$id" PENDING || fail "$1: job $id was not put back into the queue: $(state_of "$id") $(log | tail -n 20)"
   wait_until 60 no_step_left "$id" || fail "$1: a step of job $id is still there"
-  wait_until 5 scontrol update jobid="$id" StartTime=now || fail "$1: job $id cannot be started again"
+  wait_until 5 scontrol update jobid="$id" StartTime=now+3 || fail "$1: job $id cannot be started again"
 }
 
 # One node, and four over the network. Both at once: eight ranks on few cores.
