@@ -60,7 +60,7 @@ void add_paths_and_layout(std::vector<JobKey>& keys) {
                   "folder for the results; made where it is missing"});
   keys.push_back({"layout.mode", Effect::execution,
                   choice(
-                      std::vector{LayoutMode::split, LayoutMode::colocated, LayoutMode::replicate}, {},
+                      std::vector{LayoutMode::split, LayoutMode::colocated, LayoutMode::replicate}, {"auto"},
                       [](auto& j) -> auto& { return j.layout.mode; }),
                   "split: ranks have attention or experts; colocated: every rank has both (as has one rank alone); replicate: every rank a whole model"});
   keys.push_back({"layout.attention_ranks", Effect::execution,

@@ -126,6 +126,7 @@ grace_s = 7.5
 timeline = true
 watchdog_s = 1.5
 setup_limit_s = 2.5
+max_errors = 7
 )");
   const auto& j = job.job;
   EXPECT_EQ(j.run.seed, 9223372036854775806ULL);
@@ -137,6 +138,7 @@ setup_limit_s = 2.5
   EXPECT_TRUE(j.run.timeline);
   EXPECT_EQ(j.run.watchdog_s, 1.5);
   EXPECT_EQ(j.run.setup_limit_s, 2.5);
+  EXPECT_EQ(j.run.max_errors, 7);
   for (const auto& entry : job.entries) {
     EXPECT_FALSE(entry.key.starts_with("run.") && entry.origin == "default") << entry.key << " is in no test";
   }
@@ -248,7 +250,7 @@ TEST_F(JobFileTest, bad_overrides) {
   EXPECT_THAT(failure(paths, {"run.seed="}), StartsWith("--set run.seed: the value is  (it must be"));
   EXPECT_THAT(failure(paths, {"run.seed=1\nstrict=true"}), StartsWith("--set run.seed: the value has a line break"));
   EXPECT_THAT(failure(paths, {"model.compute=fp16"}), StartsWith("--set model.compute: model.compute is \"fp16\""));
-  EXPECT_THAT(failure(paths, {"layout.mode=replicate"}), HasSubstr("does not run that"));
+  EXPECT_THAT(failure(paths, {"layout.mode=auto"}), HasSubstr("does not run that"));
 }
 
 TEST_F(JobFileTest, every_key_of_the_experts_reaches_its_member) {
