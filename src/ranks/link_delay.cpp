@@ -29,7 +29,7 @@ std::int64_t distinct_rows(std::span<const std::byte> payload, std::size_t num_p
 
 MessageBytes block_bytes(const policy::StageTimes& times) {
   return [&times](const comm::MessageHeader& header, std::span<const std::byte> payload) {
-    switch (static_cast<BlockKind>(header.kind)) {
+    switch (kind_of(header)) {
       case BlockKind::dispatch: return times.dispatch_bytes(header.num_rows, header.num_pairs);
       case BlockKind::dispatch_in_place: return times.dispatch_bytes(distinct_rows(payload, header.num_pairs), header.num_pairs);
       case BlockKind::expert_outputs:

@@ -159,6 +159,9 @@ TEST(BlockBytes, AreThoseOfTheEmulatedModel) {
   EXPECT_EQ(bytes(header(BlockKind::expert_outputs, 3, 0), {}), 3 * 208);
   EXPECT_EQ(bytes(header(BlockKind::expert_outputs_in_place, 3, 0), {}), 3 * 208);
   EXPECT_EQ(bytes(header(BlockKind::fin, 0, 0), {}), 0);
+  comm::MessageHeader last_of_part = header(BlockKind::dispatch, 3, 5);
+  last_of_part.kind |= part_end;
+  EXPECT_EQ(bytes(last_of_part, {}), 3 * 100 + 5 * 8);
   const std::vector<RowPair> pairs = {{{7, 0}, 1}, {{7, 1}, 2}, {{9, 0}, 1}};  // two rows
   EXPECT_EQ(bytes(header(BlockKind::dispatch_in_place, 0, 3), std::as_bytes(std::span(pairs))), 2 * 100 + 3 * 8);
 }
