@@ -11,6 +11,8 @@ namespace {
 
 /// Windows of load that a plan has to be good for.
 constexpr std::size_t num_windows = 2;
+/// A window goes on until experts have so many rows in the mean: with fewer, what they got by chance looks like a load.
+constexpr double least_rows_per_expert = 128;
 /// What copying costs before anything was copied: a byte read and a byte written, at a pace that any machine keeps.
 constexpr double first_guess_bytes_per_s = 1e9;
 
@@ -27,7 +29,9 @@ std::vector<RankId> all_of(std::span<const RankId> attention_ranks, std::span<co
 Coordinator::Coordinator(Parts parts, policy::PlacementBook book)
     : parts_(std::move(parts)), book_(std::move(book)),
       acknowledged_(parts_.memory, all_of(parts_.attention_ranks, parts_.expert_ranks), BoardLayout::acknowledged),
-      moved_on_(parts_.memory, parts_.attention_ranks, BoardLayout::moved_on), reports_(parts_.expert_ranks.size()), reads_(reports_.size()) {}
+      moved_on_(parts_.memory, parts_.attention_ranks, BoardLayout::moved_on), reports_(parts_.expert_ranks.size()), reads_(reports_.size()) {
+  for (int layer = 0; layer < parts_.config.num_layers; ++layer) num_experts_ += parts_.config.is_moe(LayerId(layer)) ? parts_.config.num_experts : 0;
+}
 
 void Coordinator::turn(double now) {
   if (!start_s_) {
@@ -97,7 +101,7 @@ void Coordinator::take_snapshot(double now) {
       snapshot.rows[i] += rows;
     }
   }
-  const Snapshot before = std::exchange(last_, std::move(snapshot));
+  Snapshot before = std::exchange(last_, std::move(snapshot));
   next_s_ = now + parts_.options.interval_s;
   state_ = State::waiting;
   if (before.figures.empty()) return;
@@ -107,7 +111,10 @@ void Coordinator::take_snapshot(double now) {
     window.busiest_s = std::max(window.busiest_s, last_.figures[rank].expert_s - before.figures[rank].expert_s);
     window.num_rows += last_.figures[rank].rows - before.figures[rank].rows;
   }
-  if (window.num_rows == 0) return;  // nothing to learn from
+  if (static_cast<double>(window.num_rows) < least_rows_per_expert * num_experts_) {
+    last_ = std::move(before);
+    return;
+  }
   measure_last_change(window);
   windows_.push_back(std::move(window));
   if (windows_.size() > num_windows) windows_.erase(windows_.begin());

@@ -3,7 +3,7 @@
 // Decides, on one rank of the job and in its loop, when experts move, and takes all ranks from one generation of the
 // placement to the next (live_placement.hpp). One change at a time:
 //
-//   waiting   for the end of an interval
+//   waiting   for the end of an interval, and until enough rows have come to learn from
 //   reading   what each expert rank has computed
 //   planning  one layer a turn (policy/rebalance.hpp)
 //   staging   until all ranks have acknowledged the moves
@@ -91,6 +91,7 @@ class Coordinator {
   std::uint32_t generation_ = 0;
   std::optional<double> start_s_;
   double next_s_ = 0, announced_s_ = 0;
+  double num_experts_ = 0;                          // of all layers
   std::vector<std::vector<std::byte>> reports_;     // [expert ranks] figures and rows as they are read
   std::vector<std::optional<comm::PeerMemory::ReadId>> reads_;  // [expert ranks]
   Snapshot last_;

@@ -52,6 +52,16 @@ double score(const LayerMap& map, const LayerTrace& loads, std::span<const Speed
   return sum;
 }
 
+bool has_replicas_together(const LayerMap& map) {
+  for (int rank = 0; rank < map.num_ranks; ++rank) {
+    std::set<std::int32_t> seen;
+    for (int place = 0; place < map.num_places; ++place) {
+      if (map.at(rank, place) >= 0 && !seen.insert(map.at(rank, place)).second) return true;
+    }
+  }
+  return false;
+}
+
 /// The least score that one swap of any two experts, or one move of any expert, leaves.
 double best_of_all(const LayerMap& map, const LayerTrace& loads, std::span<const SpeedCurve> curves, bool may_go_alone) {
   double best = score(map, loads, curves);
@@ -61,6 +71,7 @@ double best_of_all(const LayerMap& map, const LayerTrace& loads, std::span<const
       if (map.expert[static_cast<std::size_t>(b)] < 0 && !may_go_alone) continue;
       LayerMap other = map;
       std::swap(other.expert[static_cast<std::size_t>(a)], other.expert[static_cast<std::size_t>(b)]);
+      if (has_replicas_together(other)) continue;
       best = std::min(best, score(other, loads, curves));
     }
   }
@@ -87,7 +98,8 @@ TEST(FindExchanges, theFirstIsTheBestOfAllAndGainsAreThoseOfTheDefinition) {
     const int num_ranks = 2 + static_cast<int>(random() % 3), spare = 1 + static_cast<int>(random() % 2);
     const LayerTrace loads = random_loads(random, 8, 2);
     const auto curves = some_curves(random, num_ranks);
-    const PlacementBook book(std::vector<LayerMap>{linear_map(one_replica_each(8), num_ranks)}, spare);
+    const bool replicas = repeat % 3 == 0;
+    const PlacementBook book(std::vector<LayerMap>{replicas ? eplb_map(loads.totals(), {10, 1, 1, num_ranks}) : linear_map(one_replica_each(8), num_ranks)}, spare);
     const LayerExchanges result = find_exchanges(0, book, loads, curves, 8);
     EXPECT_NEAR(result.seconds, score(book.map(0), loads, curves), 1e-9);
     LayerMap map = book.map(0);
@@ -96,6 +108,7 @@ TEST(FindExchanges, theFirstIsTheBestOfAllAndGainsAreThoseOfTheDefinition) {
       const double least = i == 0 ? best_of_all(map, loads, curves, spare > 1) : 0;
       map = applied(map, result.exchanges[i].moves);
       EXPECT_EQ(problem_of(map, 8, Gaps::allowed), "");
+      EXPECT_FALSE(has_replicas_together(map));
       const std::vector<double> after = maxima(map, loads, curves);
       EXPECT_NEAR(result.exchanges[i].gain, 2 * std::min(before[0] - after[0], before[1] - after[1]), 1e-9);
       if (i == 0) { EXPECT_NEAR(score(map, loads, curves), least, 1e-9); }
@@ -155,6 +168,13 @@ TEST(ChooseExchanges, aSmallStepIsTakenForTheSakeOfALargeOneBehindIt) {
   const PlacementBook book(std::vector<LayerMap>(1, linear_map(one_replica_each(8), 2)), 2);
   const std::vector<LayerExchanges> layers{layer_of(0, {0, 20})};
   EXPECT_EQ(choose_exchanges(layers, book, {.horizon_s = 100}).moves.size(), 4U);
+}
+
+TEST(ChooseExchanges, whatGoesAloneLeavesItsNewRankASparePart) {
+  const PlacementBook book(std::vector<LayerMap>(3, linear_map(one_replica_each(8), 2)), 3);
+  std::vector<LayerExchanges> layers;
+  for (int layer = 0; layer < 3; ++layer) layers.push_back({100, {{{{layer, 0, 0, 0, 1, -1}}, 10}}});
+  EXPECT_EQ(choose_exchanges(layers, book, {.horizon_s = 100}).moves.size(), 2U);
 }
 
 TEST(ChooseExchanges, gainsPayTheirMovesAndTheChange) {

@@ -29,6 +29,7 @@ struct EngineRun {
   std::vector<LiveChange> changes;                   ///< of the placement, where experts move
   std::vector<policy::ExpertMove> moves;             ///< of all of them
   std::int64_t bytes_staged = 0;
+  std::vector<std::int64_t> rows_of_rank;            ///< rows that the experts of each rank computed
   std::int64_t tokens_fed = 0, root_tokens = 0, root_tokens_reused = 0, blocks_evicted = 0;
   [[nodiscard]] Digest128 digest() const {
     Digest128 sum;
@@ -100,6 +101,7 @@ inline void add_counters(const RankEngine& engine, EngineRun& run) {
     run.rows_computed += engine.experts()->counters().rows_computed;
     run.expert_calls += engine.experts()->counters().calls;
   }
+  run.rows_of_rank.push_back(engine.experts() == nullptr ? 0 : engine.experts()->counters().rows_computed);
 }
 
 /// Scored texts and drawn completions of different lengths.

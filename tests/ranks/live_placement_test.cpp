@@ -25,7 +25,10 @@ double ticking_clock() { return ticks += 4e-6; }
 
 class LivePlacementTest : public ::testing::Test {
  protected:
-  void SetUp() override { set_clock_source(ticking_clock); }
+  void SetUp() override {
+    ticks = 0;
+    set_clock_source(ticking_clock);
+  }
   void TearDown() override { set_clock_source(nullptr); }
 
   static Job moving_job(LayoutMode mode, int attention_ranks) {
@@ -108,6 +111,43 @@ TEST_F(LivePlacementTest, ASlowDestinationIsWaitedForAndNobodyWaits) {
   const EngineRun run = run_engines(test_model(), job, 3, some_requests(), 31);
   expect_same(run, "slow");
   EXPECT_GT(run.changes.size(), 5U);
+}
+
+/// Many texts, so that there is time to learn from and time to gain.
+std::vector<Request> many_texts() {
+  std::mt19937_64 random(4);
+  std::vector<Request> requests;
+  for (int i = 0; i < 300; ++i) {
+    std::vector<TokenId> tokens;
+    for (int t = 0; t < 40; ++t) tokens.push_back(static_cast<TokenId>(random() % 512));
+    requests.push_back({.custom_id = std::to_string(i), .input_line = i + 1, .kind = RequestKind::loglikelihood_rolling, .context = tokens});
+  }
+  return requests;
+}
+
+// Of two expert ranks the second takes four times as long for a row.
+TEST_F(LivePlacementTest, LoadLeavesASlowRankInFewChanges) {
+  Job job = moving_job(LayoutMode::split, 1);
+  job.placement.emulated_slowdown = {1, 4};
+  job.rebalance = {.interval_s = 10e-3, .horizon_s = 10, .force = false, .spare_places = 6};
+  const std::vector<Request> texts = many_texts();
+  const EngineRun run = run_engines(test_model(), job, 3, texts, 51);
+  ASSERT_FALSE(run.changes.empty());
+  EXPECT_LT(run.changes.size(), 8U) << "it goes on moving";
+  for (const LiveChange& change : run.changes) EXPECT_GT(change.predicted_s, change.cost_s);
+  job.rebalance.interval_s = 0;
+  const EngineRun still = run_engines(test_model(), job, 3, texts, 51);
+  EXPECT_EQ(to_hex(run.digest()), to_hex(still.digest()));
+  EXPECT_TRUE(still.changes.empty());
+  EXPECT_LT(run.rows_of_rank[2], still.rows_of_rank[2] * 4 / 5);
+}
+
+// What is to be had in a very short time does not pay the copying.
+TEST_F(LivePlacementTest, ExpertsStayWhereMovingDoesNotPay) {
+  Job job = moving_job(LayoutMode::split, 1);
+  job.placement.emulated_slowdown = {1, 4};
+  job.rebalance = {.interval_s = 10e-3, .horizon_s = 1e-6, .force = false, .spare_places = 2};
+  EXPECT_TRUE(run_engines(test_model(), job, 3, many_texts(), 51).changes.empty());
 }
 
 // Weights are copied whole, each move once: also those of a change that the end of the job overtook.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Experts move while the job runs: the digest stays that of a run in which they stay, also where the job was killed.
 . "$(dirname "$0")/lib.sh"
+. tests/support/kills.sh
 job_file=$(job tests/data/mixed.jsonl "$work/out")
 force=(--set rebalance.interval_s=0.002 --set rebalance.force=true)
 prefix=()
@@ -40,6 +41,30 @@ generations=$(value generations <"$work/stdout")
 h5dump -H -d /experts/placement "$work/out/results.h5" | grep -q "SIMPLE { ( $((generations + 1)), " || fail "/experts/placement has not $((generations + 1)) generations"
 h5dump -H -d /rebalance/moves "$work/out/results.h5" | grep -q "SIMPLE { ( $generations )" || fail "/rebalance has not $generations changes"
 grep -q "placement: $generations changes" "$work/stderr" || fail "the summary does not tell: $(cat "$work/stderr")"
+
+# No turn of a loop spends more on it than an expert call takes. Other programs may take the core away within either.
+for attempt in 1 2 3 4; do
+  stall=$(value largest_stall_s <"$work/stdout") call=$(value longest_expert_call_s <"$work/stdout")
+  awk -v stall="$stall" -v call="$call" 'BEGIN { exit !(stall > 0 && stall < call) }' && break
+  [ $attempt -lt 4 ] || fail "a turn of $stall s, expert calls of at most $call s"
+  moved 3 --set layout.mode=colocated
+done
+
+# Killed while experts move, then resumed by other ranks.
+kills=0
+for operation in 5 12 19 26 33; do
+  code=0
+  "$MPIRUN" default 3 env LD_PRELOAD="$IO_FAULTS" MOEBIUS_FAULT="job@$operation" MOEBIUS_FAULT_RANK=$((operation % 3)) MOEBIUS_FAULT_DIR="$work/killed" \
+    MOEBIUS_FAULT_LOG="$work/log" "$MOEBIUS" run "$job_file" --set output.path="$work/killed" --set layout.mode=colocated --set run.rows_per_block=4 "${force[@]}" \
+    --set rebalance.interval_s=0.0005 >"$work/stdout" 2>"$work/stderr" || code=$?
+  [ $code -eq 0 ] || kills=$((kills + 1))
+  end_survivors "$work/log"
+  "$MPIRUN" default $((operation % 2 * 2 + 2)) "$MOEBIUS" run "$job_file" --set output.path="$work/killed" --set layout.mode=colocated "${force[@]}" \
+    >"$work/stdout" 2>"$work/stderr" || fail "resume after operation $operation: $(tail -5 "$work/stderr")"
+  [ "$(value digest <"$work/stdout")" = "$expected" ] || fail "killed at operation $operation: other bits"
+  rm -rf "$work/killed"
+done
+[ $kills -ge 4 ] || fail "only $kills runs were killed"
 
 # A single expert rank has nobody to give experts to.
 run 2 "${force[@]}"
