@@ -100,7 +100,8 @@ TEST_F(ReportPageTest, BarsAreAsLongAsTheirTimes) {
 TEST_F(ReportPageTest, OfManyRanksSomeOfEveryKindAreDrawn) {
   io::RunRecord record = full_record();
   for (int rank = 2; rank < 60; ++rank) {
-    record.timing.push_back({.rank = rank, .role = rank < 30 ? "attention" : "expert", .node = "two", .phase = Phase::attention, .total = {.seconds = 0.5}});
+    record.timing.push_back(
+        {.rank = rank, .role = rank < 30 ? "attention" : "expert", .node = "two", .phase = Phase::attention, .total = {.seconds = 0.5}});
     record.timeline.push_back({.rank = rank, .interval = {0.0, 1.0, 1, {}, Phase::attention}});
   }
   const std::string page = report_page(read_report_data(write(record)));
@@ -176,6 +177,18 @@ TEST_F(ReportPageTest, AnEmulatedRunIsCalledThatWithEveryFigure) {
   EXPECT_EQ(count(page, "<strong>Emulated:"), count(page, "class=\"cap\""));
   record.texts.back().second = "none";
   EXPECT_THAT(report_page(read_report_data(write(record, "not"))), Not(HasSubstr("<strong>Emulated")));
+}
+
+TEST_F(ReportPageTest, SlowMotionIsToldApartFromTheClock) {
+  io::RunRecord record = full_record();
+  record.texts.emplace_back("emulation", "H100 with the sizes of Mixtral");
+  record.texts.emplace_back("emulation_valid", "no (stages were late)");
+  record.emulation = {.dilation = 100, .seconds = 0.04, .tokens_per_s = 25000};
+  const std::string page = report_page(read_report_data(write(record)));
+  EXPECT_THAT(page, HasSubstr("<strong>Emulated run</strong>: H100 with the sizes of Mixtral; valid: no (stages were late)"));
+  EXPECT_THAT(page, HasSubstr("25 k tokens/s, 40 ms of the device; valid: no (stages were late)"));
+  EXPECT_THAT(page, HasSubstr("Speed by the clock"));
+  EXPECT_EQ(count(page, "<strong>Emulated: slow motion, 100 s of the clock shown here are 1 s of the device."), count(page, "class=\"cap\""));
 }
 
 TEST_F(ReportPageTest, FiguresOfWhatAnEarlierVersionDidNotWriteAreLeftOutWithASentence) {

@@ -22,10 +22,15 @@ void add_speed(const ReportData& data, Facts& facts) {
     calls += work.expert_calls;
     rows += work.expert_rows;
   }
+  if (data.slow_motion.dilation > 0) {
+    facts.emplace_back("Emulated speed", fmt::format("{} tokens/s, {} of the device; valid: {}", short_number(data.slow_motion.tokens_per_s),
+                                                     duration(data.slow_motion.seconds), escaped(data.attribute("emulation_valid"))));
+  }
   if (loop_s > 0) {
-    facts.emplace_back("Speed", fmt::format("{} tokens/s computed, {} tokens/s scored or generated ({} and {} tokens in {})",
-                                            short_number(static_cast<double>(fed) / loop_s), short_number(static_cast<double>(out) / loop_s),
-                                            whole_number(fed), whole_number(out), duration(loop_s)));
+    facts.emplace_back(
+        data.slow_motion.dilation > 0 ? "Speed by the clock" : "Speed",
+        fmt::format("{} tokens/s computed, {} tokens/s scored or generated ({} and {} tokens in {})", short_number(static_cast<double>(fed) / loop_s),
+                    short_number(static_cast<double>(out) / loop_s), whole_number(fed), whole_number(out), duration(loop_s)));
   }
   if (calls > 0) facts.emplace_back("Rows of an expert call", short_number(static_cast<double>(rows) / static_cast<double>(calls)) + " in the mean");
   double p50 = 0, p99 = 0;

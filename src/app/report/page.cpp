@@ -39,7 +39,7 @@ pre { overflow: auto; background: #f6f6f6; padding: 10px; } details { margin: 8p
 }  // namespace
 
 std::string section(const ReportData& data, std::string_view id, std::string_view title, std::string_view caption, std::string_view content) {
-  const std::string emulated = data.emulation.empty() ? "" : fmt::format(" <strong>Emulated: {}.</strong>", escaped(data.emulation));
+  const std::string emulated = data.emulation.empty() ? "" : fmt::format(" <strong>Emulated: {}.</strong>", escaped(data.emulation_note));
   return fmt::format("<section id=\"{}\"><h2>{}</h2>\n<p class=\"cap\">{}{}</p>\n{}</section>\n", id, title, caption, emulated, content);
 }
 

@@ -56,11 +56,17 @@ std::string cost_table(const std::vector<io::RankRebalance>& ranks) {
   if (ranks.empty()) return "";
   std::vector<std::vector<std::string>> rows;
   for (const io::RankRebalance& rank : ranks) {
-    rows.push_back({std::to_string(rank.rank), whole_number(rank.experts_received), byte_count(static_cast<double>(rank.bytes_staged)), duration(rank.staging_s), duration(rank.total_s),
-                    duration(rank.largest_stall_s), duration(rank.longest_expert_call_s)});
+    rows.push_back({std::to_string(rank.rank), whole_number(rank.experts_received), byte_count(static_cast<double>(rank.bytes_staged)),
+                    duration(rank.staging_s), duration(rank.total_s), duration(rank.largest_stall_s), duration(rank.longest_expert_call_s)});
   }
-  return "<h3>What the changes cost each rank</h3>\n" +
-         table({{"rank"}, {"experts received"}, {"weights copied"}, {"copying"}, {"all time spent"}, {"longest in one turn of the loop"}, {"longest expert call"}}, rows);
+  return "<h3>What the changes cost each rank</h3>\n" + table({{"rank"},
+                                                               {"experts received"},
+                                                               {"weights copied"},
+                                                               {"copying"},
+                                                               {"all time spent"},
+                                                               {"longest in one turn of the loop"},
+                                                               {"longest expert call"}},
+                                                              rows);
 }
 
 }  // namespace
@@ -119,13 +125,22 @@ std::string rebalance_section(const ReportData& data) {
   std::vector<std::vector<std::string>> rows;
   for (const io::PlacementChange& change : data.changes) {
     const double difference = (change.measured_gain_s - change.predicted_gain_s) / std::abs(change.predicted_gain_s);
-    rows.push_back({std::to_string(change.generation), duration(change.time_s), std::to_string(change.num_moves), duration(change.staging_s), duration(change.cost_s),
-                    duration(change.predicted_gain_s), duration(change.measured_gain_s), percent(difference)});
+    rows.push_back({std::to_string(change.generation), duration(change.time_s), std::to_string(change.num_moves), duration(change.staging_s),
+                    duration(change.cost_s), duration(change.predicted_gain_s), duration(change.measured_gain_s), percent(difference)});
   }
   return section(data, "rebalance", title,
-                 "The time that each change of the placement was to save over the horizon of its decision, and the time that it saved; without a second bar that was not measured.",
+                 "The time that each change of the placement was to save over the horizon of its decision, and the time that it saved; without a "
+                 "second bar that was not measured.",
                  gains_figure(data.changes) +
-                     table({{"generation"}, {"at"}, {"experts moved"}, {"copied for"}, {"cost counted with"}, {"predicted gain"}, {"measured gain"}, {"difference"}}, rows) +
+                     table({{"generation"},
+                            {"at"},
+                            {"experts moved"},
+                            {"copied for"},
+                            {"cost counted with"},
+                            {"predicted gain"},
+                            {"measured gain"},
+                            {"difference"}},
+                           rows) +
                      cost_table(data.rebalance));
 }
 

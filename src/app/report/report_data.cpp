@@ -30,13 +30,23 @@ std::vector<RankCourse> courses_of(const io::ResultsReader& reader, const std::v
   return courses;
 }
 
-/// One line a setting that takes the place of a measurement.
-std::string emulation_of(const ReportData& data) {
-  std::string text = data.attribute("emulation");
-  if (text == "none") text.clear();
-  const std::string slowdown = data.attribute("emulated_slowdown");
-  if (!slowdown.empty() && slowdown != "none") text += (text.empty() ? "" : "; ") + std::string("expert ranks slowed by the factors ") + slowdown;
-  return text;
+/// What takes the place of measurements: all of it, and in a few words.
+void note_emulation(ReportData& data) {
+  const auto add = [&](const std::string& all, const std::string& note) {
+    data.emulation += (data.emulation.empty() ? "" : "; ") + all;
+    data.emulation_note += (data.emulation_note.empty() ? "" : "; ") + note;
+  };
+  const std::string emulation = data.attribute("emulation"), valid = data.attribute("emulation_valid"),
+                    slowdown = data.attribute("emulated_slowdown");
+  if (!emulation.empty() && emulation != "none") {
+    add(emulation + (valid.empty() ? "" : "; valid: " + valid),
+        data.slow_motion.dilation > 0 ? fmt::format("slow motion, {:.6g} s of the clock shown here are 1 s of the device", data.slow_motion.dilation)
+                                      : emulation);
+  }
+  if (!slowdown.empty() && slowdown != "none") {
+    const std::string text = "expert ranks slowed by the factors " + slowdown;
+    add(text, text);
+  }
 }
 
 }  // namespace
@@ -60,7 +70,8 @@ ReportData read_report_data(const std::filesystem::path& directory) {
   data.summary = summarise_results(directory, [&](const Row& row) {
     if (!succeeded(row.status) && data.failed_rows.size() < num_failed_rows_shown) data.failed_rows.push_back(row);
   });
-  data.emulation = emulation_of(data);
+  data.slow_motion = reader.emulation();
+  note_emulation(data);
   data.timing = reader.timing();
   data.memory = reader.memory();
   data.prefix_caches = reader.prefix_caches();

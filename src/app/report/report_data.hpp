@@ -27,8 +27,10 @@ struct ReportData {
   std::string folder;
   std::vector<std::pair<std::string, std::string>> attributes;
   ResultSummary summary;
-  std::vector<Row> failed_rows;  ///< the first of them
-  std::string emulation;         ///< what was not measured but emulated; empty: nothing
+  std::vector<Row> failed_rows;    ///< the first of them
+  std::string emulation;           ///< what was not measured but emulated; empty: nothing
+  std::string emulation_note;      ///< the same in a few words, for every figure
+  io::EmulationTable slow_motion;  ///< dilation 0: the run was in real time
   std::vector<io::RankTiming> timing;
   std::vector<io::RankMemory> memory;
   std::vector<io::RankPrefixCache> prefix_caches;
