@@ -65,7 +65,7 @@ std::string short_number(double value) {
 std::string whole_number(long long value) {
   std::string text = fmt::format("{}", value);
   const std::size_t first = value < 0 ? 1 : 0;
-  for (std::size_t at = text.size(); at > first + 3;) text.insert(text.begin() + static_cast<std::ptrdiff_t>(at -= 3), ' ');
+  for (std::size_t at = text.size(); at > first + 3;) text.insert(at -= 3, 1, ' ');
   return text;
 }
 
