@@ -23,7 +23,7 @@ check 2 with --set run.timeline=true --set schedule.execution=lockstep
 # The report of a real run: every figure, no script, no address, and the input's texts as texts.
 cat tests/data/mixed.jsonl >"$work/input.jsonl"
 echo '{"custom_id": "<script>alert(1)</script>", "kind": "no_such_kind"}' >>"$work/input.jsonl"
-"$MPIRUN" default 2 "$MOEBIUS" run "$(job "$work/input.jsonl" "$work/a<b")" --set run.timeline=true --set placement.emulated_slowdown=[1,2] >"$work/stdout" 2>"$work/stderr" ||
+"$MPIRUN" default 2 "$MOEBIUS" run "$(job "$work/input.jsonl" "$work/a<b")" --set run.timeline=true --set layout.mode=colocated --set placement.emulated_slowdown=[1,2] >"$work/stdout" 2>"$work/stderr" ||
   fail "the run to report on: $(tail -3 "$work/stderr")"
 "$MOEBIUS" report "$work/a<b" -o "$work/page.html" --trace "$work/trace.json" 2>"$work/stderr" || fail "report: $(cat "$work/stderr")"
 for id in facts phases throughput queues course timeline experts rank-load activation rebalance; do
