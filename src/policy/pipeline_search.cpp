@@ -9,6 +9,10 @@
 namespace moebius::policy {
 namespace {
 
+/// The time is nearly convex in 1 / r2 (FinDEP): after so many r2 in a row that shortened nothing no later one will. For the order
+/// without a closed form alone, where a look costs a recurrence.
+constexpr int most_in_vain = 16;
+
 class Search {
  public:
   Search(const PipelineSearch& search, const PipelineCosts& costs) : search_(search), costs_(costs) {}
@@ -38,6 +42,8 @@ class Search {
     const auto most = static_cast<int>(std::min<std::int64_t>(rows, max_r2));
     EvenPipeline even{.num_layers = search_.num_layers, .r1 = r1, .attention_s = costs_.attention(samples), .shared_s = costs_.shared(samples)};
     if (order == PipelineOrder::aass && even.shared_s <= 0) return;  // the same as asas
+    double shortest_s = std::numeric_limits<double>::infinity();
+    int in_vain = 0;
     for (even.r2 = 1; even.r2 <= most; ++even.r2) {
       const double part = static_cast<double>(samples) / even.r2;
       even.dispatch_s = costs_.dispatch(part);
@@ -45,7 +51,12 @@ class Search {
       even.combine_s = costs_.combine(part);
       const double needed_s = best_.samples > 0 ? static_cast<double>(r1) * samples / best_.samples_per_s : std::numeric_limits<double>::infinity();
       if (busy_s(even) >= needed_s) break;
-      if (passage_s(even) < needed_s) try_schedule(even, order, samples);
+      if (passage_s(even) >= needed_s) continue;
+      const double makespan_s = try_schedule(even, order, samples);
+      if (order == PipelineOrder::asas) continue;
+      in_vain = makespan_s < shortest_s ? 0 : in_vain + 1;
+      shortest_s = std::min(shortest_s, makespan_s);
+      if (in_vain == most_in_vain) break;
     }
   }
 
@@ -62,7 +73,7 @@ class Search {
     return std::max(even.num_layers * (once + (even.r2 - 1) * part), once + (tasks - 1) * part);
   }
 
-  void try_schedule(const EvenPipeline& even, PipelineOrder order, int samples) {
+  double try_schedule(const EvenPipeline& even, PipelineOrder order, int samples) {
     ++best_.num_evaluations;
     double makespan_s = 0;
     if (order == PipelineOrder::asas) {
@@ -72,13 +83,14 @@ class Search {
       makespan_s = pipeline_makespan(even.num_layers, order, micro_batches_of(even));
     }
     const double samples_per_s = static_cast<double>(even.r1) * samples / makespan_s;
-    if (best_.samples > 0 && samples_per_s <= best_.samples_per_s) return;
+    if (best_.samples > 0 && samples_per_s <= best_.samples_per_s) return makespan_s;
     best_.samples = samples;
     best_.r1 = even.r1;
     best_.r2 = even.r2;
     best_.order = order;
     best_.makespan_s = makespan_s;
     best_.samples_per_s = samples_per_s;
+    return makespan_s;
   }
 
   const PipelineSearch& search_;

@@ -37,7 +37,8 @@ struct PipelineChoice {
 
 /// The best samples_per_s; ties to ASAS, then the larger micro-batch, then the smaller r2. For each r1 only the largest
 /// micro-batch is looked at: with affine times a larger one never has less throughput. r2 grows from 1 for as long as the busiest
-/// group alone would allow something better: parts cost alpha each, so that bound never falls.
+/// group alone would allow something better: parts cost alpha each, so that bound never falls; AASS stops where many in a
+/// row have shortened nothing.
 PipelineChoice search_pipeline(const PipelineSearch& search, const PipelineCosts& costs);
 /// The same with r2 = 1 and the shared experts fused into attention.
 PipelineChoice search_pingpong(const PipelineSearch& search, const PipelineCosts& costs);

@@ -122,8 +122,8 @@ TEST(PipelineSearch, LooksAtFewSchedules) {
     for (const int max_samples : {8, 64, 256}) {
       const PipelineChoice choice = search_pipeline({.num_layers = 94, .max_samples = max_samples, .rows_per_sample = 8192}, costs_of(times));
       // A closed form takes some tens of nanoseconds, a recurrence some tens of microseconds.
-      ASSERT_LT(choice.num_evaluations, 60'000) << max_samples;
-      ASSERT_LT(choice.num_recurrences, 15'000) << max_samples;
+      ASSERT_LT(choice.num_evaluations, 200'000) << max_samples;
+      ASSERT_LT(choice.num_recurrences, 10'000) << max_samples;
     }
   }
 }
