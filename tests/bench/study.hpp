@@ -57,7 +57,8 @@ struct StudyFigures {
   double loop_s = 0, tokens_per_s = 0;
   double idle_mean = 0, idle_max = 0;  ///< share of the run in which a rank does not compute, but waits: mean and largest of ranks
   double rows_per_call = 0;            ///< of an expert call
-  double expert_s_max = 0, expert_s_mean = 0;  ///< time of the expert stages of a rank
+  double expert_calls = 0;
+  double busy_s_max = 0, busy_s_mean = 0;      ///< time that a rank computes: largest and mean of ranks
   double activated_max = 0, rows_max = 0;      ///< of a rank in a micro-batch, mean of micro-batches
   double inter_token_p50_s = 0, inter_token_p99_s = 0;
   double pairs_dropped = 0;            ///< share of (row, expert) pairs

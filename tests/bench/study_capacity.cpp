@@ -45,10 +45,10 @@ std::string capacity_study(const StudyOptions& options, bool quick) {
                       dilation});
     }
     const std::vector<StudyFigures> figures = run_all(options, store, runs);
-    StudyTable table({"method", "dropped", "predicted", "expert stages", "whole run", "compute share"});
+    StudyTable table({"method", "dropped", "predicted", "busiest rank", "whole run", "compute share"});
     for (std::size_t v = 0; v < runs.size(); ++v) {
       const StudyFigures &own = figures[v], &off = figures[0];
-      table.add({runs[v].variant, percent(own.pairs_dropped), fixed(off.rows_max / own.rows_max, 3), fixed(off.expert_s_max / own.expert_s_max, 3),
+      table.add({runs[v].variant, percent(own.pairs_dropped), fixed(off.rows_max / own.rows_max, 3), fixed(off.busy_s_max / own.busy_s_max, 3),
                  fixed(own.tokens_per_s / off.tokens_per_s, 3), percent(own.compute_share) + (own.valid > 0 ? "" : " INVALID")});
     }
     text += fmt::format("\n### {} ranks, {} of 8 experts a rank (D {:.0f}); ratios to off\n\n{}", num_ranks, 8 / num_ranks, dilation, table.markdown());

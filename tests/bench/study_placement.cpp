@@ -86,7 +86,7 @@ std::string placement_study(const StudyOptions& options, bool quick) {
     for (std::size_t p = 0; p < planners().size(); ++p) {
       if (of[p].digest != of[0].digest) throw std::runtime_error(cells[c].name() + ": the bits depend on the placement");
       row.push_back(fixed(of[p].tokens_per_s / of[0].tokens_per_s, 3));
-      stage_row.push_back(fixed(of[p].expert_s_max / of[p].expert_s_mean, 3));
+      stage_row.push_back(fixed(of[p].busy_s_max / of[p].busy_s_mean, 3));
       if (planners()[p] != "gem") best_other = std::max(best_other, of[p].tokens_per_s);
       share = std::max(share, of[p].compute_share);
       valid = valid && of[p].valid > 0;
@@ -102,7 +102,7 @@ std::string placement_study(const StudyOptions& options, bool quick) {
                      "other texts. gem is GEM-style, reconstructed. Expert ranks are slowed by factors in equal steps from 1 to 1 + spread; at 0 % gem and "
                      "speed_lpt have no speeds to use: the negative control.\n\n### Tokens/s over those of linear in the same cell\n\n",
                      num_layers, skew) +
-         speed.markdown() + "\n### Time in expert stages: busiest rank over the mean\n\n" + stages.markdown();
+         speed.markdown() + "\n### Time that ranks compute: busiest rank over the mean\n\n" + stages.markdown();
 }
 
 }  // namespace moebius::bench

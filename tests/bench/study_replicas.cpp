@@ -85,13 +85,13 @@ std::string replicas_study(const StudyOptions& options, bool quick) {
     if (std::ranges::any_of(runs, [&](const StudyRun& run) { return store.find(run) == nullptr; })) (void)run_once(options, trace_run(cell));
     const std::vector<StudyFigures> figures = run_all(options, store, runs);
     const bool decode = cell.kind == StudyRequests::Kind::decode;
-    StudyTable table({"variant", decode ? "step p50, ms" : "tokens/s", "speed", "expert stages", "activated max", "rows max", "compute share"});
+    StudyTable table({"variant", decode ? "step p50, ms" : "tokens/s", "speed", "busiest rank", "activated max", "rows max", "compute share"});
     for (std::size_t v = 0; v < runs.size(); ++v) {
       const StudyFigures &own = figures[v], &control = figures[0];
       if (own.digest != control.digest) throw std::runtime_error(runs[v].key() + ": the bits depend on replicas");
       const double speed = decode ? control.inter_token_p50_s / own.inter_token_p50_s : own.tokens_per_s / control.tokens_per_s;
       table.add({runs[v].variant, decode ? fixed(1e3 * own.inter_token_p50_s, 3) : fixed(own.tokens_per_s, 0), fixed(speed, 3),
-                 fixed(control.expert_s_max / own.expert_s_max, 3), fixed(own.activated_max, 2), fixed(own.rows_max, 1),
+                 fixed(control.busy_s_max / own.busy_s_max, 3), fixed(own.activated_max, 2), fixed(own.rows_max, 1),
                  percent(own.compute_share) + (own.valid > 0 ? "" : " INVALID")});
       if (v > 0 && speed < 1) lost.add({cell.name, runs[v].variant, fixed(speed, 3)});
     }

@@ -94,28 +94,32 @@ bool computes(Phase phase) {
   }
 }
 
-/// Idle shares and expert stages of each rank. Phases do not overlap: while a rank computes in none, it waits or moves messages.
-void add_timing(const io::ResultsReader& results, double loop_s, double seconds_per_second, StudyFigures& figures) {
-  std::map<int, double> busy_s, expert_s;
-  std::int64_t calls = 0, rows = 0;
-  for (const io::RankTiming& timing : results.timing()) {
-    const double seconds = timing.total.seconds * seconds_per_second;
-    busy_s[timing.rank] += computes(timing.phase) ? seconds : 0.0;
-    if (timing.phase != Phase::expert || timing.total.calls == 0) continue;
-    expert_s[timing.rank] += seconds;
-    calls += timing.total.calls;
-    rows += timing.total.rows;
+/// Seconds that each rank computed. In slow motion those that the models say: a rank that is late cuts its phases short on the clock.
+std::vector<double> busy_seconds(const io::ResultsReader& results, double dilation) {
+  std::vector<double> seconds;
+  if (dilation > 0) {
+    for (const double modelled_s : results.emulation().modelled_s) seconds.push_back(modelled_s / dilation);
+    return seconds;
   }
-  for (const auto& [rank, seconds] : busy_s) {
-    const double idle = std::max(0.0, 1.0 - seconds / loop_s);
+  std::map<int, double> by_rank;
+  for (const io::RankTiming& timing : results.timing()) by_rank[timing.rank] += computes(timing.phase) ? timing.total.seconds : 0.0;
+  for (const auto& [rank, busy_s] : by_rank) seconds.push_back(busy_s);
+  return seconds;
+}
+
+/// Idle shares, and rows of an expert call. Phases do not overlap: while a rank computes in none, it waits or moves messages.
+void add_work(const io::ResultsReader& results, double dilation, StudyFigures& figures) {
+  const std::vector<double> busy_s = busy_seconds(results, dilation);
+  for (const double seconds : busy_s) {
+    const double idle = std::max(0.0, 1.0 - seconds / figures.loop_s);
     figures.idle_mean += idle / static_cast<double>(busy_s.size());
     figures.idle_max = std::max(figures.idle_max, idle);
+    figures.busy_s_mean += seconds / static_cast<double>(busy_s.size());
+    figures.busy_s_max = std::max(figures.busy_s_max, seconds);
   }
-  for (const auto& [rank, seconds] : expert_s) {
-    figures.expert_s_mean += seconds / static_cast<double>(expert_s.size());
-    figures.expert_s_max = std::max(figures.expert_s_max, seconds);
-  }
-  figures.rows_per_call = calls > 0 ? static_cast<double>(rows) / static_cast<double>(calls) : 0.0;
+  std::int64_t rows = 0;
+  for (const io::RankTiming& timing : results.timing()) rows += timing.phase == Phase::expert ? timing.total.rows : 0;
+  figures.rows_per_call = figures.expert_calls > 0 ? static_cast<double>(rows) / figures.expert_calls : 0.0;
 }
 
 }  // namespace
@@ -155,7 +159,8 @@ StudyFigures run_once(const StudyOptions& options, const StudyRun& run) {
   const double kept = summary.at("pairs_kept").get<double>(), dropped = summary.at("pairs_dropped").get<double>();
   figures.pairs_dropped = dropped > 0 ? dropped / (kept + dropped) : 0.0;
   figures.digest = summary.at("digest").get<std::string>();
-  add_timing(results, figures.loop_s, scale, figures);
+  figures.expert_calls = summary.at("expert_calls").get<double>();
+  add_work(results, run.dilation, figures);
   return figures;
 }
 
