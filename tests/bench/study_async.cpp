@@ -45,7 +45,7 @@ Settings limits_of(Kind kind) {
 /// emulated time.
 double dilation_of(const std::string& emulated, Kind kind, int num_ranks) {
   static const std::map<std::string, std::pair<double, double>> per_rank{  // decode, prefill
-      {"mixtral-8x7b", {2.5, 5}}, {"qwen3-30b-a3b", {5, 18}}, {"deepseek-v3", {2.2, 12}}};
+      {"mixtral-8x7b", {2.5, 5}}, {"qwen3-30b-a3b", {5, 18}}, {"deepseek-v3", {4, 12}}};
   const auto [decode, prefill] = per_rank.at(emulated);
   return std::max(16.0, num_ranks * (kind == Kind::decode ? decode : prefill));
 }
