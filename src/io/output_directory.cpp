@@ -23,6 +23,8 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t name_hash_digits = 8;
 constexpr std::string_view temporary_suffix = ".h5.tmp";
+/// Run numbers from here on are of files that only try whether the folder can be written.
+constexpr std::int64_t probe_runs = std::int64_t{1} << 40;
 
 [[noreturn]] void refuse(const fs::path& directory, std::string_view why, std::string_view what_to_do) {
   throw Failure{ExitCode::bad_usage,
@@ -92,7 +94,8 @@ void make_directories(const fs::path& directory) {
 
 /// A file with a few bytes, synced: finds missing permissions, read-only and full file systems.
 void try_to_write(const fs::path& directory) {
-  const fs::path probe = blocks_path(directory) / temporary_block_name({.rank = RankId(0), .sequence = 0}, 0);
+  // No name that a block is written under: another job may be at work here, or look at the same moment.
+  const fs::path probe = blocks_path(directory) / temporary_block_name({.rank = RankId(0), .sequence = 0}, probe_runs + ::getpid());
   const int fd = ::open(probe.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (fd < 0 && !is_about_the_path(errno)) os_failed("create", probe);
   if (fd < 0) refuse(directory, std::strerror(errno), "choose a place that you may write to");
