@@ -342,17 +342,11 @@ std::unique_ptr<io::BlockWriter> begin_output(comm::Session& session, const JobS
   return writer;
 }
 
-}  // namespace
-
-JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const RunOptions& options) {
+/// From the weights to the results, in memory that the caller closes.
+JobOutcome run_in(RunMemory& memory, comm::Session& session, JobSetup& setup, const ResolvedJob& resolved, const RunOptions& options,
+                  const StopLimits& limits, PhaseClock& clock) {
   const Job& job = resolved.job;
-  const StopLimits limits = agree_on_stop_limits(session, job);
-  PhaseClock clock;
   std::int64_t num_unknown_fields = 0;
-  JobSetup setup = set_up_job(session, resolved, options);
-  if (setup.finished) return finished_outcome(setup, job);
-
-  RunMemory memory(session, job, setup);
   comm::RingTransport transport(memory.window());
   comm::ControlBoard board(session, memory.window());
   StopControl stop(board, limits, job.run.max_errors);
@@ -394,9 +388,28 @@ JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const Ru
   RankReport mine = make_report(session, *engine, setup.roles, num_unknown_fields, now_s() - recordings.begin_s(), emulated);
   heartbeat.wait_for_all(transport, clock);
   add_recordings(mine, clock, recordings);
-  const JobOutcome outcome = wind_up(session, setup, resolved, options, mine);
+  return wind_up(session, setup, resolved, options, mine);
+}
+
+}  // namespace
+
+JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const RunOptions& options) {
+  const StopLimits limits = agree_on_stop_limits(session, resolved.job);
+  PhaseClock clock;
+  JobSetup setup = set_up_job(session, resolved, options);
+  if (setup.finished) return finished_outcome(setup, resolved.job);
+  RunMemory memory(session, resolved.job, setup);
+  JobOutcome outcome;
+  std::optional<AgreedFailure> failure;
+  try {
+    outcome = run_in(memory, session, setup, resolved, options, limits, clock);
+  } catch (const AgreedFailure& agreed) {
+    failure = agreed;
+  }
+  // Also when all ranks have agreed on a failure: MPI_Finalize over an open window hangs in Open MPI's osc/ucx.
   memory.close();
   setup.communicators.free();
+  if (failure) throw *failure;
   return outcome;
 }
 
