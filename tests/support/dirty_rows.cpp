@@ -15,6 +15,8 @@
 #include <string>
 #include <string_view>
 
+#include <fmt/format.h>
+
 #include "base/hash.hpp"
 #include "base/random.hpp"
 #include "base/request.hpp"
@@ -71,7 +73,7 @@ const std::array<Way, 20>& ways() {
 /// Few tokens, so that a million rows take minutes; no two rows alike.
 std::string good_line(const std::string& id, std::uint64_t seed, std::int64_t line) {
   const auto token = [&](std::uint32_t i) { return std::to_string(static_cast<int>(philox_uniform(seed, static_cast<std::uint64_t>(line), i) * 512)); };
-  return scored(id, "[" + token(1) + ", " + token(2) + "]", "\"continuation\": [" + token(3) + "]");
+  return scored(id, fmt::format("[{}, {}]", token(1), token(2)), fmt::format("\"continuation\": [{}]", token(3)));
 }
 
 int make(std::int64_t num_rows, std::uint64_t seed, char** files) {
