@@ -100,6 +100,7 @@ struct StudyOptions {
   std::string program;             ///< moebius
   std::filesystem::path work;      ///< models, requests and results of runs
   std::filesystem::path file;      ///< HDF5
+  std::string only;                ///< async: cells with this text in their section or name; empty: all
 };
 
 /// Makes what a run needs where it is not there, runs it, reads its results. Throws std::runtime_error where it fails.

@@ -197,7 +197,9 @@ std::vector<StudyRun> runs_of(const std::vector<Cell>& cells) {
 }  // namespace
 
 std::string async_study(const StudyOptions& options, bool quick) {
-  const std::vector<Cell> cells = cells_of(quick);
+  std::vector<Cell> cells = cells_of(quick);
+  std::erase_if(cells, [&](const Cell& cell) { return (cell.section + " " + cell.name).find(options.only) == std::string::npos; });
+  if (cells.empty()) throw std::runtime_error("no cell holds the text " + options.only + " (of --only)");
   StudyStore store(options.file);
   const std::vector<StudyFigures> figures = run_all(options, store, runs_of(cells));
   std::string text = "## Asynchronous execution beside lock-step\n\n" + machine_line() +

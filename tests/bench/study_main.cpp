@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
   bool quick = false;
   app.add_option("study", name, "async, placement, replicas or capacity")->required()->check(CLI::IsMember({"async", "placement", "replicas", "capacity"}));
   app.add_flag("--quick", quick, "A few cells, to see that all works");
+  app.add_option("--only", options.only, "async: cells whose section or name holds this text, for example \"top-k\" or \"16 ranks\"");
   app.add_option("--out", file, "HDF5 file of all figures; runs that it holds are not run again (default: study_NAME.h5 in --work)");
   app.add_option("--work", work, "Folder for models, requests and results of runs (default: moebius_studies in the folder for temporary files)");
   app.add_option("--markdown", markdown, "Write the table to this file too");
