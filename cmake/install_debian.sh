@@ -8,6 +8,7 @@ packages=(
   libcli11-dev libtoml11-dev nlohmann-json3-dev libfmt-dev libicu-dev
   libxxhash-dev librandom123-dev
   libgtest-dev libgmock-dev libbenchmark-dev
+  mpich libmpich-dev                             # tests with a second MPI only; mpirun stays that of Open MPI
   slurmctld slurmd slurm-client munge iproute2   # tests/system/slurm_test.sh only
 )
 missing=()

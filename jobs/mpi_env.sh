@@ -1,5 +1,8 @@
-# Settings of Open MPI for one machine, to be sourced before mpirun. Each says why it is there; on a
-# supercomputer the site's own settings are better and srun is the launcher (README.md).
+# Settings for one machine, to be sourced before mpirun. Each says why it is there; on a supercomputer the site's own
+# settings are better and srun is the launcher (README.md). Names that begin with OMPI_ are for Open MPI, and MPICH does
+# not read them. MPICH has none for what follows: it lets any number of ranks start, binds none, and needs no network on
+# one machine; but its waiting ranks never give their core away (the library of 4.0 has no call that does), so there keep a
+# core for each rank.
 
 # Ranks poll for messages; when there are more ranks than cores a waiting one must give its core away.
 export OMPI_MCA_mpi_yield_when_idle=1

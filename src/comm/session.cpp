@@ -52,10 +52,14 @@ std::string mpi_library_version() {
   int length = 0;
   mpi_check(MPI_Get_library_version(text, &length));
   std::string version(text, static_cast<std::size_t>(length));
-  // MPICH answers with a page; the first line says it all.
+  // MPICH answers with a page, whose first line says it all: "MPICH Version:", blanks, a number.
   version.resize(std::min(version.find('\n'), version.size()));
   while (!version.empty() && version.back() == '\0') version.pop_back();
-  return version;
+  constexpr std::string_view label = " Version:";
+  const std::size_t at = version.find(label);
+  if (at == std::string::npos) return version;
+  const std::size_t number = std::min(version.find_first_not_of(" \t", at + label.size()), version.size());
+  return version.substr(0, at) + " " + version.substr(number);
 }
 
 Session::Session() {

@@ -143,6 +143,7 @@ mode_t mode_of(int flags, va_list arguments) { return (flags & O_CREAT) != 0 ? v
 
 __attribute__((constructor)) void begin() {
   const char* rank = getenv("OMPI_COMM_WORLD_RANK");
+  rank = rank == nullptr ? getenv("PMI_RANK") : rank;  // MPICH
   rank = rank == nullptr ? "0" : rank;
   faults.log = getenv("MOEBIUS_FAULT_LOG");
   char pid[32];

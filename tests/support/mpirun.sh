@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs a program under mpirun with the settings of one one-sided component, on this machine only.
-# Use: mpirun.sh VARIANT RANKS PROGRAM [ARGS...]      VARIANT: default | sm | rdma | ucx
+# Use: mpirun.sh VARIANT RANKS PROGRAM [ARGS...]      VARIANT: default | sm | rdma | ucx | mpich
+# MOEBIUS_TEST_MPI=mpich makes `default` mean MPICH, for scripts that start whole jobs; the program is then one of MPICH.
 # Exit code 77 (skipped) when the component is not part of this MPI, or cannot work on this machine.
 set -eu
 variant=$1 ranks=$2
@@ -18,8 +19,12 @@ siblings_readable() {
   kill "$target"
   return $answer
 }
+[ "${MOEBIUS_TEST_MPI:-}" != mpich ] || [ "$variant" != default ] || variant=mpich
 case $variant in
   default) ;;
+  mpich)
+    launcher=$(command -v mpiexec.mpich || command -v mpiexec.hydra) || skip "there is no MPICH"
+    exec "$launcher" -n "$ranks" "$@" ;;
   sm)
     has_osc sm || skip "this MPI has no one-sided component sm"
     export OMPI_MCA_osc=sm ;;
@@ -31,6 +36,6 @@ case $variant in
     has_osc ucx || skip "this MPI has no one-sided component ucx"
     export OMPI_MCA_osc=ucx OMPI_MCA_pml=ucx UCX_TLS=tcp,self,sm UCX_NET_DEVICES=lo
     export OMPI_MCA_opal_common_ucx_tls=any OMPI_MCA_opal_common_ucx_devices=any ;;
-  *) echo "mpirun.sh: unknown variant $variant (it is none of default, sm, rdma, ucx) name one of them" >&2; exit 2 ;;
+  *) echo "mpirun.sh: unknown variant $variant (it is none of default, sm, rdma, ucx, mpich) name one of them" >&2; exit 2 ;;
 esac
 exec mpirun --oversubscribe -n "$ranks" "$@"

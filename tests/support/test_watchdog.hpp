@@ -5,8 +5,6 @@
 // ranks with exit code 71. Should the thread itself hang (inside an MPI call), a second thread prints
 // the last text it was given and ends the process with the same code, which ends the job.
 
-#include <mpi.h>
-
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -17,6 +15,8 @@
 #include <string>
 #include <thread>
 #include <utility>
+
+#include "comm/session.hpp"
 
 namespace moebius::test {
 
@@ -37,13 +37,8 @@ class TestWatchdog {
   void check() {
     if (quiet_s() < limit_s_) return;
     report(describe_().c_str());
-    int initialized = 0;
-    MPI_Initialized(&initialized);
-    if (initialized != 0) MPI_Abort(MPI_COMM_WORLD, exit_code);
-    std::_Exit(exit_code);
+    comm::Session::abort(ExitCode::watchdog);
   }
-
-  static constexpr int exit_code = 71;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -66,7 +61,7 @@ class TestWatchdog {
       const double quiet = std::chrono::duration<double>(Clock::now() - last_).count();
       if (quiet < 2 * limit_s_ + 5) continue;  // check() has the better text, so it goes first
       report("the loop itself is stuck (it did not come back to its watchdog)");
-      std::_Exit(exit_code);
+      std::_Exit(static_cast<int>(ExitCode::watchdog));
     }
   }
 

@@ -15,5 +15,13 @@ job() {
     "$1" "$2" >"$file"
   echo "$file"
 }
+# ranks_of LAUNCHER: the pids of its ranks in their order. Those of Open MPI are children of the launcher, those of MPICH of
+# a proxy of it.
+ranks_of() {
+  local child
+  for child in $(pgrep -P "$1"); do
+    case $(tr '\0' ' ' <"/proc/$child/cmdline" 2>/dev/null) in "$MOEBIUS "*) echo "$child" ;; *) ranks_of "$child" ;; esac
+  done
+}
 # value KEY: the value of a key of the one-line JSON summary that `moebius run` prints, read from stdin.
 value() { grep '^{' | sed -nE "s/.*\"$1\": ?\"?([^\",}]*).*/\1/p" | tail -1; }

@@ -18,7 +18,7 @@ start() {
   "$MPIRUN" default 3 "$MOEBIUS" run "$job_file" "${slowly[@]}" "$@" >"$work/stdout" 2>"$work/stderr" &
   launcher=$!
   for _ in $(seq 400); do grep -q '"kind":"block"' "$work/out/journal" 2>/dev/null && break; wait_a_little; done
-  mapfile -t ranks < <(pgrep -P "$launcher" -f "$MOEBIUS")
+  mapfile -t ranks < <(ranks_of "$launcher")
 }
 # stopped WHAT: the job ends with 75, has committed rows and written no results.h5.
 stopped() {

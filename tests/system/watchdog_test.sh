@@ -10,12 +10,13 @@ launcher=$!
 victim=
 for _ in $(seq 200); do
   if [ -e "$work/out/journal" ]; then
-    victim=$(pgrep -P "$launcher" -f "$MOEBIUS" | tail -1) && break
+    victim=$(ranks_of "$launcher" | tail -1)
+    [ -z "$victim" ] || break
   fi
   read -r -t 0.05 <> <(:) || true
 done
 [ -n "$victim" ] || { fail "the job did not start: $(cat "$work/stderr")"; kill "$launcher" 2>/dev/null || true; finish; }
-ranks=$(pgrep -P "$launcher" -f "$MOEBIUS")
+ranks=$(ranks_of "$launcher")
 kill -STOP "$victim"
 
 code=0
