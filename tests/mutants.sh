@@ -69,6 +69,17 @@ prefix_blocks_others   | src/ranks/workload.cpp        | s/^      ++next;$/     
 prefix_skips_last      | src/ranks/workload.cpp        | s/return first_wanted \/ /return (first_wanted + 1) \/ / | ^prefix_reuse_test
 prefix_skips_targets   | src/ranks/workload.cpp        | s/plan.targets.empty() ? last/true ? last/ | ^prefix_reuse_test
 prefix_leaks_promise   | src/ranks/workload.cpp        | s/tree.promised_blocks += kv_.free(tree.root_table);/kv_.free(tree.root_table);/ | ^prefix_reuse_test
+part_rows_of_another   | src/ranks/pipeline_turns.cpp  | s/parts_.experts->bring_forward(.*;$/;/ | ^pipeline$
+part_before_it_is_whole | src/ranks/part_queue.cpp     | s/if (!ends_part(header)) return;/return whole_.push_back(std::exchange(part, {}));/ | ^(part_queue_test|pipeline)$
+part_of_two_layers     | src/ranks/part_queue.cpp      | s/part.layer != taken.layer || // | ^part_queue_test$
+part_end_is_early      | src/ranks/row_sender.cpp      | s/end == pairs.size() ? Block::last/true ? Block::last/ | ^pipeline$
+part_has_no_name       | src/ranks/row_sender.cpp      | s/\.part = part\.part/.part = 0/ | ^pipeline$
+shared_out_of_turn     | src/ranks/pipeline_turns.cpp  | s/return parts_.order == PipelineOrder::aass \&\&/return parts_.order == PipelineOrder::asas \&\&/ | ^pipeline$
+turns_do_not_wait      | src/ranks/pipeline_turns.cpp  | s/parts_.attention->all_entered(layer_, mini_batch_\[turn_\])/true/ | ^pipeline_turns_test$
+mini_batch_has_no_r1   | src/ranks/pipeline_turns.cpp  | s/before \* parts_.r1 \/ num_tokens/before * 1 \/ num_tokens/ | ^pipeline_turns_test$
+check_sees_no_overlap  | src/policy/pipeline_check.cpp | s/task->begin_s + rules_.tolerance_s < before->end_s/false/ | ^(pipeline|pipeline_schedule_test)$
+check_sees_no_order    | src/policy/pipeline_check.cpp | s/rank_of(\*task) < rank_of(\*before)/false/ | ^(pipeline|pipeline_schedule_test)$
+all_waiting_is_exposed | src/ranks/arrivals.cpp        | s/std::max(idle_since_s, begin_s)/idle_since_s/ | ^link_delay_test$
 claims_ignore_prefix   | src/policy/claim_order.cpp    | s/heads\[i\]\[level\] = head_of/heads[i][level] = true ? i : head_of/ | ^claim_order_test
 claims_divide_groups   | src/policy/claim_order.cpp    | s/fits(is_one_span(place) ? ends\[place\] : place + 1)/fits(place + 1)/ | ^claim_order_test
 prompt_not_found       | src/io/prompt_prefix.cpp      | s/R"("prompt")"/R"("prompts")"/ | ^io_prompt_prefix_test
@@ -78,7 +89,8 @@ cp -r "$top/CMakeLists.txt" "$top/CMakePresets.json" "$top/cmake" "$top/src" "$t
 cd "$work"
 cmake --preset release >/dev/null
 targets='moebius mpi_calls_test event_loop_test reference_check kernels_test stacks_golden_test io_published_configs_test
-  prefix_index_test prefix_reuse_test claim_order_test io_prompt_prefix_test io_output_folder_test io_output_lock_test io_faults'
+  prefix_index_test prefix_reuse_test claim_order_test io_prompt_prefix_test io_output_folder_test io_output_lock_test io_faults
+  part_queue_test pipeline_turns_test pipeline_schedule_test link_delay_test timeline_check'
 build() { cmake --build --preset release --target $targets >build.log 2>&1 </dev/null; }
 build || { tail -20 build.log; exit 2; }
 survived=0 run=0

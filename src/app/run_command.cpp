@@ -15,6 +15,7 @@
 #include "app/summary.hpp"
 #include "base/shard.hpp"
 #include "io/job_file.hpp"
+#include "io/results_reader.hpp"
 #include "ranks/agreement.hpp"
 #include "ranks/run_job.hpp"
 #include "ranks/time_left.hpp"
@@ -94,6 +95,8 @@ void report(const ResolvedJob& resolved, const ranks::JobOutcome& outcome) {
              outcome.load_s, load_rate * 1e-9);
   fmt::print(stderr, "{} tokens computed in {:.2f} s{}: {:.0f} tokens/s; digest {}\n{}", outcome.tokens_fed, outcome.loop_s,
              outcome.emulation.on ? " of slow motion" : "", rate_of(outcome), to_hex(outcome.digest), outcome.memory);
+  const std::string overlap = describe_overlap(io::ResultsReader(path).work());
+  if (!overlap.empty()) fmt::print(stderr, "communication not hidden: {}\n", overlap);
   if (outcome.inter_token_count > 0) {
     fmt::print(stderr, "time between tokens of a generation: median {:.2f} ms, 99 of 100 below {:.2f} ms\n", outcome.inter_token_p50_s * 1e3,
                outcome.inter_token_p99_s * 1e3);

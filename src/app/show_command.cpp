@@ -54,6 +54,8 @@ ExitCode show(const ShowArguments& arguments) {
   if (std::filesystem::is_directory(arguments.target)) {
     fmt::print("{}\n{}", describe(summarise_results(arguments.target)), describe_first_rows(arguments.target, arguments.num_rows));
     show_emulation(arguments.target);
+    const std::string overlap = describe_overlap(io::ResultsReader(arguments.target).work());
+    if (!overlap.empty()) fmt::print("communication not hidden: {}\n", overlap);
     return ExitCode::done;
   }
   const ResolvedJob resolved = io::read_job(arguments.target, arguments.overrides);

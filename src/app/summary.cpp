@@ -99,6 +99,21 @@ ResultSummary summarise_results(const std::filesystem::path& directory, const st
   return summary;
 }
 
+std::string describe_overlap(const std::vector<io::RankWork>& work) {
+  double sum = 0, most = -1;
+  int most_rank = 0;
+  for (const io::RankWork& rank : work) {
+    const double share = rank.loop_s > 0 ? rank.exposed_s / rank.loop_s : 0.0;
+    if (std::isnan(share)) return {};
+    sum += share;
+    if (share <= most) continue;
+    most = share;
+    most_rank = rank.rank;
+  }
+  if (work.size() < 2) return {};
+  return fmt::format("{:.1f} % of the loop in the mean of ranks, {:.1f} % of rank {}", 100 * sum / static_cast<double>(work.size()), 100 * most, most_rank);
+}
+
 std::string describe(const ResultSummary& summary) {
   std::string text = fmt::format("{} rows:", summary.num_rows);
   for (const auto& [status, count] : summary.rows_by_status) text += fmt::format(" {} {}", count, status);

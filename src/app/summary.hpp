@@ -8,8 +8,10 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "base/request.hpp"
+#include "io/results_master.hpp"
 
 namespace moebius::app {
 
@@ -34,6 +36,8 @@ struct ResultSummary {
 ResultSummary summarise_results(const std::filesystem::path& directory, const std::function<void(const Row&)>& see = {});
 /// A few lines for people.
 std::string describe(const ResultSummary& summary);
+/// Communication that nothing hid, as shares of the loops; empty where it was not measured, or there is none.
+std::string describe_overlap(const std::vector<io::RankWork>& work);
 /// The first rows as a table.
 std::string describe_first_rows(const std::filesystem::path& directory, std::int64_t num_rows);
 

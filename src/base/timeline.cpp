@@ -12,6 +12,7 @@ bool waits(Phase phase) { return phase == Phase::idle || phase == Phase::dispatc
 
 Timeline::Timeline(double origin_s, std::size_t max_intervals) : origin_s_(origin_s), max_intervals_(max_intervals) {
   intervals_.reserve(max_intervals);
+  transfers_.reserve(max_intervals / 2);
 }
 
 void Timeline::add(const Interval& interval) {
@@ -31,6 +32,16 @@ void Timeline::add(const Interval& interval) {
   intervals_.push_back(interval);
   intervals_.back().begin_s -= origin_s_;
   intervals_.back().end_s = end_s;
+}
+
+void Timeline::add(const Transfer& transfer) {
+  if (transfers_.size() == max_intervals_ / 2) {
+    ++num_transfers_left_out_;
+    return;
+  }
+  transfers_.push_back(transfer);
+  transfers_.back().begin_s -= origin_s_;
+  transfers_.back().end_s -= origin_s_;
 }
 
 }  // namespace moebius

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/timing.hpp"
 
+#include <utility>
+
 #include "base/clock.hpp"
 
 namespace moebius {
@@ -20,8 +22,17 @@ void PhaseClock::mark(Phase phase, std::int64_t rows, std::int64_t bytes) {
   total.calls += 1;
   total.rows += rows;
   total.bytes += bytes;
-  if (timeline_ != nullptr) timeline_->add({last_, now, rows, stage_, phase});
   last_ = now;
+  if (timeline_ == nullptr) return;
+  const double recorded = time_ ? time_() : now;
+  timeline_->add({last_recorded_, recorded, rows, stage_, phase});
+  last_recorded_ = recorded;
+}
+
+void PhaseClock::record_in(Timeline* timeline, std::function<double()> time) {
+  timeline_ = timeline;
+  time_ = std::move(time);
+  last_recorded_ = time_ ? time_() : last_;
 }
 
 }  // namespace moebius

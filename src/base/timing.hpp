@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <string_view>
 
 #include "base/timeline.hpp"
@@ -42,8 +43,9 @@ class PhaseClock {
   void mark(Phase phase, std::int64_t rows = 0, std::int64_t bytes = 0);
   [[nodiscard]] const PhaseTotal& total(Phase phase) const { return totals_[static_cast<std::size_t>(phase)]; }
   [[nodiscard]] double last_mark_s() const { return last_; }
-  /// From here on `timeline` hears of every mark; nullptr: nobody does.
-  void record_in(Timeline* timeline) { timeline_ = timeline; }
+  /// From here on `timeline` hears of every mark, by a time that never falls: `time`, or now_s() where that is empty; nullptr:
+  /// nobody does.
+  void record_in(Timeline* timeline, std::function<double()> time = {});
   /// Where in the model the marks belong that follow.
   void enter(Stage stage) { stage_ = stage; }
 
@@ -51,6 +53,8 @@ class PhaseClock {
   std::array<PhaseTotal, num_phases> totals_{};
   double last_;
   Timeline* timeline_ = nullptr;
+  std::function<double()> time_;
+  double last_recorded_ = 0;
   Stage stage_;
 };
 

@@ -48,7 +48,7 @@ struct SlotHeader {
   std::uint64_t checksum = 0;  ///< of this header with checksum 0, and the payload; 0 when switched off
   std::uint64_t payload_bytes = 0;
   MessageHeader message;
-  std::uint64_t unused[3] = {};
+  std::uint64_t unused = 0;
 };
 static_assert(sizeof(SlotHeader) == 64);
 inline constexpr std::size_t sequence_bytes = sizeof(std::uint64_t);

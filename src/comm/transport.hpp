@@ -24,6 +24,8 @@ struct MessageHeader {
   std::uint32_t generation = 0;  ///< of the expert placement the sender used
   std::uint32_t num_rows = 0;
   std::uint32_t num_pairs = 0;
+  std::int32_t micro_batch = -1, part = -1;  ///< of a pipeline, that the message belongs to; -1: none
+  double sent_s = 0;                         ///< when it was handed over, by the sender's now_s()
   bool operator==(const MessageHeader&) const = default;
 };
 

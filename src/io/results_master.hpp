@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -53,7 +54,8 @@ struct RankWork {
   std::int64_t tokens_fed = 0, tokens_out = 0;  ///< positions computed; of these, tokens scored or generated
   std::int64_t micro_batches = 0;               ///< of attention, in all layers
   std::int64_t expert_calls = 0, expert_rows = 0;
-  std::int64_t intervals_left_out = 0;          ///< that no longer fitted into the timeline
+  std::int64_t intervals_left_out = 0;          ///< that no longer fitted into the timeline, transfers included
+  double exposed_s = std::numeric_limits<double>::quiet_NaN();  ///< without work while a message to the rank was under way; nan: not measured
   bool operator==(const RankWork&) const = default;
 };
 
@@ -61,6 +63,12 @@ struct RankWork {
 struct RankInterval {
   int rank = 0;
   Interval interval;
+};
+
+/// A message with rows that came to a rank (job key run.timeline).
+struct RankTransfer {
+  int rank = 0;
+  Transfer transfer;
 };
 
 struct RankSeriesPoint {
@@ -152,6 +160,7 @@ struct RunRecord {
   std::vector<RankLatency> latencies;          ///< of the attention ranks
   std::vector<RankWork> work;
   std::vector<RankInterval> timeline;    ///< by rank, then by time; empty where it was not recorded
+  std::vector<RankTransfer> transfers;   ///< by rank, in the order in which they came; empty where they were not recorded
   std::vector<RankSeriesPoint> series;   ///< by rank, then by time
   ExpertLoad load;
   PlacementHistory placement;

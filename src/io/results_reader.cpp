@@ -110,6 +110,7 @@ std::vector<RankPrefixCache> ResultsReader::prefix_caches() const { return table
 std::vector<RankLatency> ResultsReader::latencies() const { return table(read_latencies); }
 std::vector<RankWork> ResultsReader::work() const { return table(read_work); }
 std::vector<RankInterval> ResultsReader::timeline() const { return table(read_timeline); }
+std::vector<RankTransfer> ResultsReader::transfers() const { return table(read_transfers); }
 std::vector<RankSeriesPoint> ResultsReader::series() const { return table(read_series); }
 ExpertLoad ResultsReader::expert_load() const { return table(read_expert_load); }
 PlacementHistory ResultsReader::placement() const { return table(read_placement); }

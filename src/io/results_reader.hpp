@@ -48,6 +48,7 @@ class ResultsReader {
   [[nodiscard]] std::vector<RankLatency> latencies() const;
   [[nodiscard]] std::vector<RankWork> work() const;
   [[nodiscard]] std::vector<RankInterval> timeline() const;
+  [[nodiscard]] std::vector<RankTransfer> transfers() const;
   [[nodiscard]] std::vector<RankSeriesPoint> series() const;
   [[nodiscard]] ExpertLoad expert_load() const;
   [[nodiscard]] PlacementHistory placement() const;

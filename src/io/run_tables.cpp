@@ -62,7 +62,9 @@ constexpr std::tuple work_columns{
     column("/ranks/work/expert_calls", i64, "calls of one physical expert", "1", [](auto& w) -> auto& { return w.expert_calls; }),
     column("/ranks/work/expert_rows", i64, "rows of these calls", "1", [](auto& w) -> auto& { return w.expert_rows; }),
     column("/ranks/work/intervals_left_out", i64, "intervals that no longer fitted into /ranks/timeline", "1",
-           [](auto& w) -> auto& { return w.intervals_left_out; })};
+           [](auto& w) -> auto& { return w.intervals_left_out; }),
+    new_column("/ranks/work/exposed_seconds", f64, "without work while a message to the rank was under way, nan where that was not measured", "s",
+               [](auto& w) -> auto& { return w.exposed_s; })};
 
 constexpr std::tuple timeline_columns{
     column("/ranks/timeline/rank", i32, "MPI rank", "1", [](auto& t) -> auto& { return t.rank; }),
@@ -73,7 +75,25 @@ constexpr std::tuple timeline_columns{
            [](auto& t) -> auto& { return t.interval.stage.layer; }),
     column("/ranks/timeline/place", i32, "place of the physical expert on the rank, -1: none", "1",
            [](auto& t) -> auto& { return t.interval.stage.place; }),
-    column("/ranks/timeline/rows", i64, "rows worked on", "1", [](auto& t) -> auto& { return t.interval.rows; })};
+    column("/ranks/timeline/rows", i64, "rows worked on", "1", [](auto& t) -> auto& { return t.interval.rows; }),
+    new_column("/ranks/timeline/micro_batch", i32, "micro-batch of a pipeline, from the start of the run on, -1: none", "1",
+               [](auto& t) -> auto& { return t.interval.stage.micro_batch; })};
+
+constexpr std::tuple transfer_columns{
+    column("/ranks/transfers/rank", i32, "MPI rank that the message came to", "1", [](auto& t) -> auto& { return t.rank; }),
+    column("/ranks/transfers/from", i32, "MPI rank that sent it", "1", [](auto& t) -> auto& { return t.transfer.from; }),
+    column("/ranks/transfers/begin_s", f64, "when it began to leave, from the start of the loop", "s", [](auto& t) -> auto& { return t.transfer.begin_s; }),
+    column("/ranks/transfers/end_s", f64, "when it was taken, from the start of the loop", "s", [](auto& t) -> auto& { return t.transfer.end_s; }),
+    column("/ranks/transfers/link_s", f64, "slow motion: time that it takes on a link, else 0", "s", [](auto& t) -> auto& { return t.transfer.link_s; }),
+    column("/ranks/transfers/layer", i32, "layer", "1", [](auto& t) -> auto& { return t.transfer.layer; }),
+    column("/ranks/transfers/micro_batch", i32, "micro-batch of a pipeline, from the start of the run on, -1: none", "1",
+           [](auto& t) -> auto& { return t.transfer.micro_batch; }),
+    column("/ranks/transfers/part", i32, "token part of the micro-batch, -1: none", "1", [](auto& t) -> auto& { return t.transfer.part; }),
+    column("/ranks/transfers/call", i32, "outputs: of which expert call of the sender, from 0; -1: rows for experts", "1",
+           [](auto& t) -> auto& { return t.transfer.call; }),
+    column("/ranks/transfers/pairs", i64, "(row, expert) pairs", "1", [](auto& t) -> auto& { return t.transfer.pairs; }),
+    column("/ranks/transfers/bytes", i64, "what really travelled: few where rows stay in shared memory", "bytes",
+           [](auto& t) -> auto& { return t.transfer.bytes; })};
 
 constexpr std::tuple series_columns{
     column("/ranks/series/rank", i32, "MPI rank", "1", [](auto& s) -> auto& { return s.rank; }),
@@ -198,6 +218,7 @@ void write_run_tables(hid_t file, const RunRecord& record) {
   write_table(file, record.latencies, latency_columns);
   write_table(file, record.work, work_columns);
   write_table(file, record.timeline, timeline_columns);
+  write_table(file, record.transfers, transfer_columns);
   write_series(file, record.series);
   write_table(file, record.changes, change_columns);
   write_table(file, record.rebalance, rebalance_columns);
@@ -231,6 +252,8 @@ std::vector<RankLatency> read_latencies(hid_t file) { return read_table<RankLate
 std::vector<RankWork> read_work(hid_t file) { return read_table<RankWork>(file, work_columns); }
 std::vector<RankRebalance> read_rebalance(hid_t file) { return read_table<RankRebalance>(file, rebalance_columns); }
 std::vector<PlacementChange> read_placement_changes(hid_t file) { return read_table<PlacementChange>(file, change_columns); }
+
+std::vector<RankTransfer> read_transfers(hid_t file) { return read_table<RankTransfer>(file, transfer_columns); }
 
 std::vector<RankInterval> read_timeline(hid_t file) {
   std::vector<RankInterval> timeline = read_table<RankInterval>(file, timeline_columns);

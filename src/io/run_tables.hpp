@@ -19,6 +19,7 @@ std::vector<RankPrefixCache> read_prefix_caches(hid_t file);
 std::vector<RankLatency> read_latencies(hid_t file);
 std::vector<RankWork> read_work(hid_t file);
 std::vector<RankInterval> read_timeline(hid_t file);
+std::vector<RankTransfer> read_transfers(hid_t file);
 std::vector<RankSeriesPoint> read_series(hid_t file);
 ExpertLoad read_expert_load(hid_t file);
 PlacementHistory read_placement(hid_t file);

@@ -21,10 +21,15 @@ template <class Field>
 struct TableColumn {
   ArraySpec spec;
   Field field;
+  bool is_new = false;  ///< not in files of earlier versions: its fields then keep what they have
 };
 template <class Field>
 constexpr TableColumn<Field> column(const char* path, ElementKind kind, const char* long_name, const char* units, Field field) {
   return {{path, kind, long_name, units}, field};
+}
+template <class Field>
+constexpr TableColumn<Field> new_column(const char* path, ElementKind kind, const char* long_name, const char* units, Field field) {
+  return {{path, kind, long_name, units}, field, true};
 }
 
 /// Failure(unreadable_input): what stands at `path` is not what the format says.
@@ -72,6 +77,7 @@ void write_column(hid_t file, const std::vector<Record>& records, const Column& 
 /// The first column says how many records there are.
 template <class Record, class Column>
 void read_column(hid_t file, std::vector<Record>& records, const Column& column, bool is_first) {
+  if (column.is_new && !has_array(file, column.spec.path)) return;
   const auto fill = [&](const auto& values, auto convert) {
     if (is_first) records.resize(values.size());
     if (values.size() != records.size()) wrong_shape(column.spec.path, "its length does not agree with its table");

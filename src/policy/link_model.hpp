@@ -41,4 +41,7 @@ std::vector<double> departures_s(double ready_s, std::size_t self, std::span<con
 /// [num_ranks], message_s 0: empty.
 double exchange_end_s(double ready_s, double sent_s, std::span<const double> begin_s, std::span<const double> message_s);
 
+/// Of that time, how long blocks from or to the rank were on its links.
+double exchange_busy_s(double ready_s, double sent_s, std::span<const double> begin_s, std::span<const double> message_s);
+
 }  // namespace moebius::policy

@@ -35,14 +35,16 @@ class Check {
   }
 
  private:
-  using Key = std::tuple<TaskKind, int, int, int, int, int>;  // kind, source, layer, micro-batch, part, peer
+  using Key = std::tuple<TaskKind, int, int, int, int, int, int>;  // kind, source, layer, micro-batch, part, peer, call
 
   void check_exclusion() {
     std::map<std::pair<TaskKind, int>, const ScheduledTask*> last;
     for (const ScheduledTask* task : by_begin_) {
       if (task->end_s <= task->begin_s) continue;  // takes no time, so it holds nothing
+      if (!rules_.links_hold_one && (task->kind == TaskKind::dispatch || task->kind == TaskKind::combine)) continue;
       const TaskKind resource = task->kind == TaskKind::shared ? TaskKind::attention : task->kind;
       const ScheduledTask*& before = last[{resource, resource == TaskKind::expert ? task->peer : task->source}];
+      if (before != nullptr && is_same_work(*before, *task)) continue;
       if (before != nullptr && task->begin_s + rules_.tolerance_s < before->end_s) {
         broken_.push_back(name_of(*task) + " begins while " + name_of(*before) + " still runs");
       }
@@ -50,11 +52,17 @@ class Check {
     }
   }
 
-  /// The last task of each kind, of a part and of a whole micro-batch (part and peer -1).
+  /// Experts that work for several sources at once.
+  static bool is_same_work(const ScheduledTask& a, const ScheduledTask& b) {
+    return a.kind == TaskKind::expert && a.source != b.source && a.begin_s == b.begin_s && a.end_s == b.end_s;
+  }
+
+  /// The last task of each kind, of a call, of a part, and of a whole micro-batch (-1 for what it has several of).
   void note_ends() {
     for (const ScheduledTask* task : by_begin_) {
-      for (const Key& key : {Key{task->kind, task->source, task->layer, task->micro_batch, task->part, task->peer},
-                             Key{task->kind, task->source, task->layer, task->micro_batch, -1, -1}}) {
+      for (const Key& key : {Key{task->kind, task->source, task->layer, task->micro_batch, task->part, task->peer, task->call},
+                             Key{task->kind, task->source, task->layer, task->micro_batch, task->part, task->peer, -1},
+                             Key{task->kind, task->source, task->layer, task->micro_batch, -1, -1, -1}}) {
         const ScheduledTask*& last = last_[key];
         if (last == nullptr || task->end_s > last->end_s) last = task;
       }
@@ -62,16 +70,16 @@ class Check {
   }
 
   void check_precedence(const ScheduledTask& task) {
-    const auto whole = [&](TaskKind kind, int layer) { return Key{kind, task.source, layer, task.micro_batch, -1, -1}; };
-    const auto same_part = [&](TaskKind kind) { return Key{kind, task.source, task.layer, task.micro_batch, task.part, task.peer}; };
+    const auto whole = [&](TaskKind kind, int layer) { return Key{kind, task.source, layer, task.micro_batch, -1, -1, -1}; };
+    const auto same_part = [&](TaskKind kind, int call) { return Key{kind, task.source, task.layer, task.micro_batch, task.part, task.peer, call}; };
     switch (task.kind) {
       case TaskKind::attention:
         require_after(task, whole(TaskKind::shared, task.layer - 1));
         return require_after(task, whole(TaskKind::combine, task.layer - 1));
       case TaskKind::shared:
       case TaskKind::dispatch: return require_after(task, whole(TaskKind::attention, task.layer));
-      case TaskKind::expert: return require_after(task, same_part(TaskKind::dispatch));
-      case TaskKind::combine: return require_after(task, same_part(TaskKind::expert));
+      case TaskKind::expert: return require_after(task, same_part(TaskKind::dispatch, -1));
+      case TaskKind::combine: return require_after(task, same_part(TaskKind::expert, task.call));
     }
   }
 

@@ -36,6 +36,7 @@ struct ScheduledTask {
   int layer = 0, micro_batch = 0, part = 0;  ///< part 0 for attention and shared
   int source = 0, peer = 0;                  ///< attention rank, expert rank; 0 where groups count as one
   double begin_s = 0, end_s = 0;
+  int call = 0;  ///< of experts and of what comes back, where the experts of a part are several tasks with outputs of their own
 };
 
 struct PipelineSchedule {

@@ -177,7 +177,8 @@ bool AttentionSide::all_entered(int layer, std::span<const std::int32_t> segment
   return std::ranges::all_of(segments, [&](std::int32_t idx) { return segments_[static_cast<std::size_t>(idx)].entered_layer == layer; });
 }
 
-void AttentionSide::run_some(int layer, std::span<const std::int32_t> segments, double now, PhaseClock& clock) {
+void AttentionSide::run_some(int layer, std::int32_t micro_batch, std::span<const std::int32_t> segments, double now, PhaseClock& clock) {
+  batch_number_ = micro_batch;
   clear_batch();
   for (const std::int32_t idx : segments) add_to_batch(idx);
   MOEBIUS_EXPECT(!batch_rows_.empty() && static_cast<int>(batch_rows_.size()) <= max_micro_batch_tokens_);
@@ -191,8 +192,8 @@ void AttentionSide::run_some(int layer, std::span<const std::int32_t> segments, 
   run_batch(layer, now, clock);
 }
 
-void AttentionSide::run_shared(LayerId layer, std::span<const std::int32_t> segments, PhaseClock& clock) {
-  const InStage here(clock, {.layer = layer.value});
+void AttentionSide::run_shared(LayerId layer, std::int32_t micro_batch, std::span<const std::int32_t> segments, PhaseClock& clock) {
+  const InStage here(clock, {.layer = layer.value, .micro_batch = micro_batch});
   clear_batch();
   for (const std::int32_t idx : segments) add_to_batch(idx);
   add_shared_experts(layer, clock);
@@ -211,7 +212,7 @@ void AttentionSide::run(int layer, double now, PhaseClock& clock) {
 }
 
 void AttentionSide::run_batch(int layer, double now, PhaseClock& clock) {
-  const InStage here(clock, {.layer = layer});
+  const InStage here(clock, {.layer = layer, .micro_batch = batch_number_});
   if (layer > 0 && parts_.config.is_moe(LayerId(layer - 1))) {
     parts_.stack.combine(LayerId(layer - 1), batch_rows_, parts_.states);
     parts_.pace.combine(static_cast<std::int64_t>(batch_rows_.size()));
@@ -293,14 +294,14 @@ void AttentionSide::send(LayerId layer, std::span<const policy::PhysicalExpert> 
   std::size_t begin = 0;
   for (int part = 0; part < parts_.num_token_parts; ++part) {
     const auto end = begin + static_cast<std::size_t>(policy::rows_of_part(num_rows, parts_.num_token_parts, part));
-    send_part(layer, begin, end, hosts);
+    send_part(layer, batch_number_ < 0 ? PartTag{} : PartTag{batch_number_, part}, begin, end, hosts);
     begin = end;
   }
   dispatch_rows_.clear();
   dispatch_experts_.clear();
 }
 
-void AttentionSide::send_part(LayerId layer, std::size_t begin, std::size_t end, std::span<const policy::PhysicalExpert> hosts) {
+void AttentionSide::send_part(LayerId layer, PartTag part, std::size_t begin, std::size_t end, std::span<const policy::PhysicalExpert> hosts) {
   const auto k = static_cast<std::size_t>(parts_.states.experts_per_token());
   for (std::size_t i = begin; i < end; ++i) {
     for (std::size_t k_idx = 0; k_idx < k; ++k_idx) {
@@ -312,7 +313,7 @@ void AttentionSide::send_part(LayerId layer, std::size_t begin, std::size_t end,
     }
   }
   for (std::size_t rank = 0; rank < pairs_to_.size(); ++rank) {
-    if (!pairs_to_[rank].empty()) parts_.sender.send(layer, generations_.current(), RankId(rank), pairs_to_[rank]);
+    if (!pairs_to_[rank].empty()) parts_.sender.send(layer, generations_.current(), RankId(rank), pairs_to_[rank], part);
     pairs_to_[rank].clear();
   }
 }

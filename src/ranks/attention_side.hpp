@@ -72,12 +72,12 @@ class AttentionSide {
   /// Run layer `layer` (num_layers: final norm, LM head) on one micro-batch of its queue.
   void run(int layer, double now, PhaseClock& clock);
   /// In pipelines, where whoever calls knows which segments go together: those that wait in a queue, in order of entry; whether
-  /// all of some are there; one micro-batch of them; and its shared experts, where they run apart.
+  /// all of some are there; one micro-batch of them, that has a number; and its shared experts, where they run apart.
   [[nodiscard]] std::vector<std::int32_t> queued_segments(int layer) const;
   [[nodiscard]] std::int32_t segment_tokens(std::int32_t idx) const { return segments_[static_cast<std::size_t>(idx)].num_tokens(); }
   [[nodiscard]] bool all_entered(int layer, std::span<const std::int32_t> segments) const;
-  void run_some(int layer, std::span<const std::int32_t> segments, double now, PhaseClock& clock);
-  void run_shared(LayerId layer, std::span<const std::int32_t> segments, PhaseClock& clock);
+  void run_some(int layer, std::int32_t micro_batch, std::span<const std::int32_t> segments, double now, PhaseClock& clock);
+  void run_shared(LayerId layer, std::int32_t micro_batch, std::span<const std::int32_t> segments, PhaseClock& clock);
   void on_outputs(const comm::MessageHeader& header, std::span<const std::byte> payload, double now);
   void on_outputs_in_place(const comm::MessageHeader& header, std::span<const std::byte> payload, double now);
   /// One of the outputs that a row waits for in `layer` stands in its place.
@@ -131,7 +131,7 @@ class AttentionSide {
   void dispatch(LayerId layer);
   /// The kept rows go where their pairs are served, part by part.
   void send(LayerId layer, std::span<const policy::PhysicalExpert> hosts);
-  void send_part(LayerId layer, std::size_t begin, std::size_t end, std::span<const policy::PhysicalExpert> hosts);
+  void send_part(LayerId layer, PartTag part, std::size_t begin, std::size_t end, std::span<const policy::PhysicalExpert> hosts);
   void add_shared_experts(LayerId layer, PhaseClock& clock);
 
   /// What stands behind a row of an LM head call.
@@ -159,6 +159,7 @@ class AttentionSide {
   double now_ = 0, patience_s_ = 0;
   std::vector<std::int32_t> segment_of_row_;      // [TokenStates capacity]
   // The micro-batch that is being run.
+  std::int32_t batch_number_ = -1;                // of a pipeline
   std::vector<std::int32_t> batch_segments_, batch_rows_;
   std::vector<int> batch_positions_;
   std::vector<model::SegmentRef> batch_refs_;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ranks/event_loop.hpp"
 
+#include <algorithm>
+#include <limits>
+
 #include "base/check.hpp"
 #include "base/clock.hpp"
 
@@ -41,9 +44,12 @@ void EventLoop::turn() {
     status_.last_work_s = now;
     status_.phase = Phase::attention;
     status_.waits_for = {};
+    waiting_ = false;
   } else {
     status_.waits_for = parts_.outbox.blocked_on();
     status_.phase = status_.waits_for.valid() ? Phase::dispatch_wait : Phase::idle;
+    if (!waiting_) waiting_since_s_ = parts_.clock.last_mark_s();
+    waiting_ = true;
     parts_.clock.mark(status_.phase);
   }
   status_.queued_rows = parts_.table.total_rows();
@@ -55,10 +61,12 @@ EventLoop::Outcome EventLoop::work(double now) {
   now_ = now;
   bool worked = false;
   const std::int64_t bytes_before = bytes_delivered_;
+  first_sent_s_ = std::numeric_limits<double>::infinity();
   const std::size_t drained = parts_.transport.drain(handler_, max_messages_per_turn);
   const bool heard = drained > 0;
   if (heard) {
     worked = true;
+    note_arrivals(now);
     parts_.clock.mark(Phase::dispatch, static_cast<std::int64_t>(drained), bytes_delivered_ - bytes_before);
   }
   if (admit(now)) worked = true;
@@ -80,7 +88,10 @@ bool EventLoop::admit(double now) {
 bool EventLoop::run_stage(double now, bool heard) {
   // What is to run is chosen at this time. Where no message woke this rank up, it was only waiting for that.
   const auto choose = [&] {
-    if (parts_.pace.out_of_work() && !heard) parts_.pace.reach(now);
+    if (parts_.pace.out_of_work() && !heard) {
+      parts_.pace.reach(now);
+      parts_.clock.mark(Phase::idle);
+    }
     parts_.pace.choose();
   };
   bool runs = false;
@@ -117,7 +128,17 @@ void EventLoop::run_queue(policy::QueueRef pick, double now) {
   }
 }
 
+void EventLoop::note_arrivals(double now) {
+  if (!waiting_) return;
+  if (parts_.pace.slow()) parts_.clock.mark(status_.phase);  // the time of this rank has moved on to the message
+  else parts_.arrivals.ended_waiting(waiting_since_s_, first_sent_s_, now);
+}
+
 void EventLoop::deliver(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload) {
+  if (!parts_.pace.slow() && from != parts_.transport.rank()) {
+    first_sent_s_ = std::min(first_sent_s_, header.sent_s);
+    if (parts_.arrivals.recording()) parts_.arrivals.came(from, header, payload.size(), {.begin_s = header.sent_s, .end_s = now_s()});
+  }
   bytes_delivered_ += static_cast<std::int64_t>(payload.size());
   switch (kind_of(header)) {
     case BlockKind::dispatch:

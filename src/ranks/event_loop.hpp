@@ -14,6 +14,7 @@
 #include "base/timing.hpp"
 #include "comm/transport.hpp"
 #include "policy/scheduler.hpp"
+#include "ranks/arrivals.hpp"
 #include "ranks/attention_side.hpp"
 #include "ranks/expert_side.hpp"
 #include "ranks/live_placement.hpp"
@@ -42,6 +43,7 @@ class EventLoop {
     policy::QueueTable& table;
     PhaseClock& clock;
     StagePace& pace;
+    Arrivals& arrivals;                   ///< hears of what comes in real time
     StageMap stages;
     AttentionSide* attention;             ///< nullptr without the role
     ExpertSide* experts;                  ///< nullptr without the role
@@ -70,6 +72,8 @@ class EventLoop {
   /// What the scheduler picks; in a pipeline, what is its turn. heard: messages were delivered in this turn.
   bool run_stage(double now, bool heard);
   void run_queue(policy::QueueRef pick, double now);
+  /// Whether messages that were taken at `now` were waited for, and since when they were under way.
+  void note_arrivals(double now);
   void deliver(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload);
   void send_fin();
 
@@ -79,6 +83,9 @@ class EventLoop {
   comm::MessageHandler handler_;
   double now_ = 0;
   bool fin_sent_ = false;
+  bool waiting_ = false;                       // the last turn found nothing to do,
+  double waiting_since_s_ = 0;                 // since then
+  double first_sent_s_ = 0;                    // of the messages of this turn
   std::int64_t bytes_delivered_ = 0;
 };
 

@@ -143,6 +143,23 @@ std::int64_t ExpertSide::run(int layer, PlaceId place, PhaseClock& clock, std::i
   return num_rows;
 }
 
+void ExpertSide::bring_forward(int layer, PlaceId place, std::span<const SourceRows> rows) {
+  Queue& queue = queues_[static_cast<std::size_t>(layer)][place.idx()];
+  std::vector<SourceRows> left(rows.begin(), rows.end());
+  const auto wanted = [&](const Entry& entry) {  // called once for each entry, in order
+    const auto found = std::ranges::find(left, RankId(entry.source), &SourceRows::source);
+    return found != left.end() && found->num_rows-- > 0;
+  };
+  const auto first = queue.entries.begin() + static_cast<std::ptrdiff_t>(queue.head);
+  std::vector<Entry> later;
+  auto end = first;
+  for (auto entry = first; entry != queue.entries.end(); ++entry) {
+    if (wanted(*entry)) *end++ = *entry;
+    else later.push_back(*entry);
+  }
+  std::ranges::copy(later, end);
+}
+
 void ExpertSide::take_rows(Queue& queue, std::int64_t most_rows) {
   const std::size_t num_rows =
       std::min({queue.size(), static_cast<std::size_t>(options_.max_rows_per_call), static_cast<std::size_t>(most_rows)});
@@ -197,14 +214,25 @@ void ExpertSide::open_message(std::size_t begin, std::size_t num_rows) {
   }
 }
 
+void ExpertSide::answer_for(std::span<const std::pair<RankId, PartTag>> sources) {
+  for (const auto& [source, part] : sources) {
+    if (parts_.size() <= source.idx()) parts_.resize(source.idx() + 1);
+    parts_[source.idx()] = part;
+  }
+}
+
 void ExpertSide::seal_messages(int layer) {
   for (const Message& message : messages_) {
+    const auto source = static_cast<std::size_t>(message.source);
+    const PartTag part = source < parts_.size() ? parts_[source] : PartTag{};
     const BlockKind kind = message.in_place ? BlockKind::expert_outputs_in_place : BlockKind::expert_outputs;
     const comm::MessageHeader header{.kind = static_cast<std::uint16_t>(kind),
                                      .layer = static_cast<std::uint16_t>(layer),
-                                     .generation = 0,
+                                     .generation = static_cast<std::uint32_t>(counters_.calls - 1),
                                      .num_rows = message.num_rows,
-                                     .num_pairs = 0};
+                                     .num_pairs = 0,
+                                     .micro_batch = part.micro_batch,
+                                     .part = part.part};
     if (!message.in_place) {
       outbox_.seal(RankId(message.source), header);
       continue;

@@ -62,6 +62,11 @@ class ExpertSide {
   void on_fin() { ++num_fins_; }
   /// Run one micro-queue (up to the cap, and to most_rows) and send the outputs back; returns how many rows.
   std::int64_t run(int layer, PlaceId place, PhaseClock& clock, std::int64_t most_rows = std::numeric_limits<std::int64_t>::max());
+  /// In a pipeline, where rows of a later part of one source may have come before those of another source: the first so many rows of
+  /// each source are the next to be run.
+  void bring_forward(int layer, PlaceId place, std::span<const SourceRows> rows);
+  /// In a pipeline: which part of each source the rows of the next calls came with; their outputs say so.
+  void answer_for(std::span<const std::pair<RankId, PartTag>> sources);
   /// Every source said FIN and nothing waits.
   [[nodiscard]] bool finished() const {
     return num_fins_ == options_.num_sources && counters_.rows_computed == counters_.rows_received;
@@ -134,6 +139,7 @@ class ExpertSide {
   std::vector<const std::byte*> inputs_;               // of each entry
   std::vector<float*> outputs_;                        // of each entry
   std::vector<Message> messages_;                      // in the order of their entries
+  std::vector<PartTag> parts_;                         // [sources] as answer_for said
   double fixed_call_s_ = 0, expert_s_ = 0, longest_call_s_ = 0;
   int max_hosted_ = 0;
   int num_fins_ = 0;

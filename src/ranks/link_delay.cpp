@@ -39,9 +39,10 @@ MessageBytes block_bytes(const policy::StageTimes& times) {
   };
 }
 
-DelayedTransport::DelayedTransport(comm::Transport& transport, StagePace& pace, policy::Link link, double dilation, MessageBytes bytes_of)
+DelayedTransport::DelayedTransport(comm::Transport& transport, StagePace& pace, Arrivals& arrivals, policy::Link link, double dilation, MessageBytes bytes_of)
     : transport_(transport),
       pace_(pace),
+      arrivals_(arrivals),
       link_(std::move(link)),
       dilation_(dilation),
       bytes_of_(std::move(bytes_of)),
@@ -91,6 +92,7 @@ void DelayedTransport::hand_over_first(const comm::MessageHandler& handler) {
   const auto first = kept_.extract(kept_.begin());
   const Message& message = first.mapped();
   in_.take(in_.begin_s(first.key()), message.message_s);
+  arrivals_.came(message.from, message.header, message.payload.size(), {first.key(), in_.free_s(), message.message_s});
   handler(message.from, message.header, message.payload);
 }
 
@@ -98,7 +100,10 @@ std::size_t DelayedTransport::drain(const comm::MessageHandler& handler, std::si
   keep_arrived();
   // A rank that has nothing else to do goes on with the next message to come, and with that alone: what comes later finds it
   // at work.
-  if (const double next_s = arrival_s(); pace_.out_of_work() && next_s <= now_s()) pace_.reach(next_s);
+  if (const double next_s = arrival_s(); pace_.out_of_work() && next_s <= now_s()) {
+    arrivals_.ended_waiting(pace_.time_s(), in_.begin_s(kept_.begin()->first), next_s);
+    pace_.reach(next_s);
+  }
   std::size_t num_messages = 0;
   while (num_messages < max_messages && arrival_s() <= pace_.time_s()) {
     hand_over_first(handler);
@@ -108,8 +113,8 @@ std::size_t DelayedTransport::drain(const comm::MessageHandler& handler, std::si
   return num_messages;
 }
 
-ExchangeDelay::ExchangeDelay(comm::AllToAll& all, std::size_t self, StagePace& pace, const policy::Emulation& emulation)
-    : all_(all), self_(self), pace_(pace), emulation_(emulation) {
+ExchangeDelay::ExchangeDelay(comm::AllToAll& all, std::size_t self, StagePace& pace, Arrivals& arrivals, const policy::Emulation& emulation)
+    : all_(all), self_(self), pace_(pace), arrivals_(arrivals), emulation_(emulation) {
   for (auto* numbers : {&times_, &out_, &in_, &begin_}) numbers->resize(static_cast<std::size_t>(all.num_ranks()));
   words_out_.resize(times_.size());
   words_in_.resize(times_.size());
@@ -124,7 +129,9 @@ void ExchangeDelay::tell(std::span<const double> times) {
 void ExchangeDelay::few_bytes() {
   std::ranges::fill(times_, pace_.time_s());
   tell(times_);
-  pace_.reach(std::ranges::max(begin_) + (begin_.size() > 1 ? emulation_.dilation * emulation_.link.latency_s : 0.0));
+  const double last_s = std::ranges::max(begin_), end_s = last_s + (begin_.size() > 1 ? emulation_.dilation * emulation_.link.latency_s : 0.0);
+  arrivals_.ended_waiting(pace_.time_s(), last_s, end_s);
+  pace_.reach(end_s);
   pace_.catch_up();
 }
 
@@ -136,6 +143,7 @@ void ExchangeDelay::blocks(std::span<const double> to_bytes, std::span<const dou
     sent_s += out_[rank];
   }
   tell(policy::departures_s(pace_.time_s(), self_, out_));
+  arrivals_.ended_waiting(0, 0, policy::exchange_busy_s(pace_.time_s(), sent_s, begin_, in_));
   pace_.reach(policy::exchange_end_s(pace_.time_s(), sent_s, begin_, in_));
   pace_.catch_up();
 }

@@ -21,6 +21,7 @@
 #include "comm/transport.hpp"
 #include "policy/device_model.hpp"
 #include "policy/link_model.hpp"
+#include "ranks/arrivals.hpp"
 #include "ranks/stage_pace.hpp"
 
 namespace moebius::ranks {
@@ -35,7 +36,7 @@ class DelayedTransport final : public comm::Transport {
   /// In front of each payload: a multiple of the alignment that payloads have.
   static constexpr std::size_t stamp_bytes = 64;
 
-  DelayedTransport(comm::Transport& transport, StagePace& pace, policy::Link link, double dilation, MessageBytes bytes_of);
+  DelayedTransport(comm::Transport& transport, StagePace& pace, Arrivals& arrivals, policy::Link link, double dilation, MessageBytes bytes_of);
 
   [[nodiscard]] RankId rank() const override { return transport_.rank(); }
   [[nodiscard]] int num_ranks() const override { return transport_.num_ranks(); }
@@ -64,6 +65,7 @@ class DelayedTransport final : public comm::Transport {
 
   comm::Transport& transport_;
   StagePace& pace_;
+  Arrivals& arrivals_;
   policy::Link link_;
   double dilation_;
   MessageBytes bytes_of_;
@@ -76,7 +78,7 @@ class DelayedTransport final : public comm::Transport {
 class ExchangeDelay {
  public:
   /// `emulation` outlives this.
-  ExchangeDelay(comm::AllToAll& all, std::size_t self, StagePace& pace, const policy::Emulation& emulation);
+  ExchangeDelay(comm::AllToAll& all, std::size_t self, StagePace& pace, Arrivals& arrivals, const policy::Emulation& emulation);
   [[nodiscard]] const policy::StageTimes& times() const { return emulation_.times; }
   /// After a collective of a few bytes (counts, sums): it ends everywhere one latency after the last rank came.
   void few_bytes();
@@ -93,6 +95,7 @@ class ExchangeDelay {
   comm::AllToAll& all_;
   std::size_t self_;
   StagePace& pace_;
+  Arrivals& arrivals_;
   const policy::Emulation& emulation_;
   std::vector<double> times_, out_, in_, begin_;       // [num_ranks]
   std::vector<std::int64_t> words_out_, words_in_;     // [num_ranks]

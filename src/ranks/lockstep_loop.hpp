@@ -32,7 +32,7 @@ namespace moebius::ranks {
 class PairCollector final : public RowSender {
  public:
   explicit PairCollector(int num_ranks) : to_(static_cast<std::size_t>(num_ranks)) {}
-  void send(LayerId /*layer*/, std::uint32_t /*generation*/, RankId to, std::span<const RowPair> pairs) override {
+  void send(LayerId /*layer*/, std::uint32_t /*generation*/, RankId to, std::span<const RowPair> pairs, PartTag /*part*/) override {
     to_[to.idx()].insert(to_[to.idx()].end(), pairs.begin(), pairs.end());
   }
   [[nodiscard]] std::span<const RowPair> to(std::size_t rank) const { return to_[rank]; }

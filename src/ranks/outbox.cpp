@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/check.hpp"
+#include "base/clock.hpp"
 
 namespace moebius::ranks {
 
@@ -52,13 +53,18 @@ std::span<std::byte> Outbox::open(RankId to, std::size_t bytes) {
 void Outbox::seal(RankId to, const comm::MessageHeader& header) {
   Destination& destination = to_[to.idx()];
   if (!destination.open_slots.empty()) {  // opened before any that waits
-    transport_.commit(to, header, destination.open_slots.front());
+    commit(to, header, destination.open_slots.front());
     destination.open_slots.pop_front();
     return;
   }
   MOEBIUS_EXPECT(destination.num_open_waiting > 0);
   destination.waiting[destination.waiting.size() - destination.num_open_waiting].header = header;
   --destination.num_open_waiting;
+}
+
+void Outbox::commit(RankId to, comm::MessageHeader header, std::size_t bytes) {
+  header.sent_s = now_s();
+  transport_.commit(to, header, bytes);
 }
 
 std::size_t Outbox::pump() {
@@ -73,7 +79,7 @@ std::size_t Outbox::pump() {
       const auto slot = transport_.try_reserve(RankId(to), bytes);
       if (slot.empty()) break;
       if (bytes != 0) std::memcpy(slot.data(), message.payload.data(), bytes);
-      transport_.commit(RankId(to), message.header, bytes);
+      commit(RankId(to), message.header, bytes);
       destination.waiting.pop_front();
       --num_waiting_;
       ++moved;

@@ -48,6 +48,8 @@ class Outbox {
     std::deque<std::size_t> open_slots;   // bytes of the rooms that are ring slots, oldest first
     std::size_t num_open_waiting = 0;
   };
+  /// Now.
+  void commit(RankId to, comm::MessageHeader header, std::size_t bytes);
   void deliver_own(const comm::MessageHeader& header, std::size_t bytes,
                    const std::function<void(std::span<std::byte>)>& encode);
 

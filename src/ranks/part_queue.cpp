@@ -14,6 +14,7 @@ void PartQueue::add(RankId from, const comm::MessageHeader& header, std::span<co
   Arrival& part = open_[from.idx()];
   part.source = from;
   part.layer = header.layer;
+  part.tag = {header.micro_batch, header.part};
   const bool in_place = kind_of(header) == BlockKind::dispatch_in_place;
   const std::size_t pairs_offset = dispatch_layout(header.num_rows, header.num_pairs, 0).pairs_offset;
   for (std::size_t i = 0; i < header.num_pairs; ++i) {
@@ -26,31 +27,30 @@ void PartQueue::add(RankId from, const comm::MessageHeader& header, std::span<co
   whole_.push_back(std::exchange(part, {}));
 }
 
-void PartQueue::merge(std::vector<std::int64_t>& rows_of, const std::vector<std::int64_t>& more) {
-  if (rows_of.size() < more.size()) rows_of.resize(more.size(), 0);
-  for (std::size_t place = 0; place < more.size(); ++place) rows_of[place] += more[place];
+void PartQueue::merge(std::vector<Share>& shares, const Arrival& part) {
+  while (shares.size() < part.rows_of.size()) shares.push_back({.place = PlaceId(shares.size()), .rows_of = {}});
+  for (std::size_t place = 0; place < part.rows_of.size(); ++place) {
+    if (part.rows_of[place] == 0) continue;
+    shares[place].num_rows += part.rows_of[place];
+    shares[place].rows_of.push_back({part.source, part.rows_of[place]});
+  }
 }
 
 PartQueue::Part PartQueue::take() {
   MOEBIUS_EXPECT(!whole_.empty());
-  const int layer = whole_.front().layer;
-  std::vector<std::int64_t> rows_of;
-  std::vector<RankId> taken;
+  Part taken{.layer = whole_.front().layer, .sources = {}, .shares = {}};
   std::deque<Arrival> left;
   for (Arrival& part : whole_) {
-    if (part.layer != layer || std::ranges::find(taken, part.source) != taken.end()) {
+    if (part.layer != taken.layer || std::ranges::find(taken.sources, part.source, &std::pair<RankId, PartTag>::first) != taken.sources.end()) {
       left.push_back(std::move(part));
       continue;
     }
-    taken.push_back(part.source);
-    merge(rows_of, part.rows_of);
+    taken.sources.emplace_back(part.source, part.tag);
+    merge(taken.shares, part);
   }
   whole_ = std::move(left);
-  Part part{.layer = layer, .shares = {}};
-  for (std::size_t place = 0; place < rows_of.size(); ++place) {
-    if (rows_of[place] > 0) part.shares.push_back({PlaceId(place), rows_of[place]});
-  }
-  return part;
+  std::erase_if(taken.shares, [](const Share& share) { return share.num_rows == 0; });
+  return taken;
 }
 
 }  // namespace moebius::ranks

@@ -2,15 +2,17 @@
 #pragma once
 // Token parts that have arrived at an expert rank of a pipeline: whole ones, in the order in which their last block came. A
 // part is the rows of one micro-batch that one attention rank sent here at once (policy/pipeline_schedule.hpp); its rows wait in the
-// micro-queues of ExpertSide, which keep the order of arrival, so that it is enough to know how many there are of each place.
+// micro-queues of ExpertSide, which keep the order of each source, so that it is enough to know how many there are of each place.
 
 #include <cstdint>
 #include <deque>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/ids.hpp"
 #include "comm/transport.hpp"
+#include "ranks/wire.hpp"
 
 namespace moebius::ranks {
 
@@ -19,9 +21,11 @@ class PartQueue {
   struct Share {
     PlaceId place;
     std::int64_t num_rows = 0;
+    std::vector<SourceRows> rows_of;  ///< of each source with rows here
   };
   struct Part {
     int layer = 0;
+    std::vector<std::pair<RankId, PartTag>> sources;  ///< a part of each
     std::vector<Share> shares;  ///< ascending places, each with rows
   };
 
@@ -35,10 +39,11 @@ class PartQueue {
  private:
   struct Arrival {
     RankId source;
+    PartTag tag;
     int layer = 0;
     std::vector<std::int64_t> rows_of;  // [places, as far as there were rows]
   };
-  static void merge(std::vector<std::int64_t>& rows_of, const std::vector<std::int64_t>& more);
+  static void merge(std::vector<Share>& shares, const Arrival& part);
 
   std::vector<Arrival> open_;  // [sources] of which more blocks are to come
   std::deque<Arrival> whole_;

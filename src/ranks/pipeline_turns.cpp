@@ -29,6 +29,8 @@ bool PipelineTurns::admit(double now, PhaseClock& clock) {
 }
 
 void PipelineTurns::cut_mini_batch(std::span<const std::int32_t> segments) {
+  first_number_ = next_number_;
+  next_number_ += parts_.r1;
   std::int64_t num_tokens = 0, before = 0, last = -1;
   for (const std::int32_t segment : segments) num_tokens += parts_.attention->segment_tokens(segment);
   for (const std::int32_t segment : segments) {  // by where a segment begins: even but for a segment
@@ -55,8 +57,8 @@ void PipelineTurns::run(double now, PhaseClock& clock) {
 
 void PipelineTurns::run_attention(double now, PhaseClock& clock) {
   const std::size_t num_batches = mini_batch_.size();
-  if (turn_ < num_batches) parts_.attention->run_some(layer_, mini_batch_[turn_], now, clock);
-  else parts_.attention->run_shared(LayerId(layer_), mini_batch_[turn_ - num_batches], clock);
+  if (turn_ < num_batches) parts_.attention->run_some(layer_, number_of(turn_), mini_batch_[turn_], now, clock);
+  else parts_.attention->run_shared(LayerId(layer_), number_of(turn_ - num_batches), mini_batch_[turn_ - num_batches], clock);
   next_turn();
 }
 
@@ -75,6 +77,8 @@ void PipelineTurns::run_experts(PhaseClock& clock) {
   if (running_.shares.empty()) {
     running_ = arrived_.take();
     std::ranges::reverse(running_.shares);  // taken from the back
+    parts_.experts->answer_for(running_.sources);
+    for (const PartQueue::Share& share : running_.shares) parts_.experts->bring_forward(running_.layer, share.place, share.rows_of);
   }
   PartQueue::Share& share = running_.shares.back();
   share.num_rows -= parts_.experts->run(running_.layer, share.place, clock, share.num_rows);

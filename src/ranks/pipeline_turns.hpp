@@ -62,10 +62,13 @@ class PipelineTurns {
   /// The shared experts of this layer have turns of their own.
   [[nodiscard]] bool shared_apart() const;
   void next_turn();
+  /// Of a micro-batch, through the whole run: r1 for each mini-batch, whether it has so many or not.
+  [[nodiscard]] std::int32_t number_of(std::size_t batch) const { return first_number_ + static_cast<std::int32_t>(batch); }
   void run_experts(PhaseClock& clock);
 
   Parts parts_;
   std::vector<MicroBatch> mini_batch_;  // micro-batches with rows; empty between mini-batches
+  std::int32_t first_number_ = 0, next_number_ = 0;  // of the micro-batches of this mini-batch, and of the next one
   int layer_ = 0;                       // whose turn it is: this layer,
   std::size_t turn_ = 0;                // and of its turns
   PartQueue arrived_;

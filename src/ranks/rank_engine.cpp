@@ -119,7 +119,7 @@ StagePace RankEngine::make_pace() const {
 
 std::unique_ptr<DelayedTransport> RankEngine::delay_messages() {
   if (!emulation_ || parts_.all_to_all != nullptr) return nullptr;
-  return std::make_unique<DelayedTransport>(parts_.transport, pace_, emulation_->link, emulation_->dilation, block_bytes(emulation_->times));
+  return std::make_unique<DelayedTransport>(parts_.transport, pace_, arrivals_, emulation_->link, emulation_->dilation, block_bytes(emulation_->times));
 }
 
 bool RankEngine::has_replicas() const {
@@ -138,7 +138,7 @@ void RankEngine::run() {
 
 void RankEngine::make_loop(std::vector<int> hosted_per_layer, PhaseClock& clock, EventLoop::Beat beat) {
   if (parts_.all_to_all != nullptr) {
-    if (emulation_) exchange_delay_ = std::make_unique<ExchangeDelay>(*parts_.all_to_all, parts_.transport.rank().idx(), pace_, *emulation_);
+    if (emulation_) exchange_delay_ = std::make_unique<ExchangeDelay>(*parts_.all_to_all, parts_.transport.rank().idx(), pace_, arrivals_, *emulation_);
     const model::RowExchange* own_rows = states_ == nullptr ? nullptr : &states_->exchange();
     lockstep_ = std::make_unique<LockstepLoop>(LockstepLoop::Parts{.all = *parts_.all_to_all,
                                                                    .transport = parts_.transport,
@@ -173,6 +173,7 @@ void RankEngine::make_loop(std::vector<int> hosted_per_layer, PhaseClock& clock,
                        .table = *table_,
                        .clock = clock,
                        .pace = pace_,
+                       .arrivals = arrivals_,
                        .stages = stages_,
                        .attention = attention_.get(),
                        .experts = expert_side_.get(),

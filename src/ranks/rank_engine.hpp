@@ -91,6 +91,12 @@ class RankEngine {
   [[nodiscard]] const policy::RoutingRecorder* recorder() const { return recorder_.get(); }  ///< nullptr: not recording
   [[nodiscard]] const policy::Emulation* emulation() const { return emulation_ ? &*emulation_ : nullptr; }  ///< nullptr in real time
   [[nodiscard]] const StagePace& pace() const { return pace_; }
+  [[nodiscard]] const Arrivals& arrivals() const { return arrivals_; }
+  /// Whether arrivals().exposed_s() says something: not with clocks of several nodes, nor in lock-step in real time, where waiting
+  /// for blocks cannot be told from waiting for ranks.
+  [[nodiscard]] bool measures_overlap(int num_nodes) const { return pace_.slow() || (num_nodes == 1 && lockstep_ == nullptr); }
+  /// From here on `timeline` hears of blocks of rows that come to this rank.
+  void record_in(Timeline* timeline) { arrivals_.record_in(timeline); }
   [[nodiscard]] const ExpertSide* experts() const { return expert_side_.get(); }
   [[nodiscard]] const LivePlacement* live() const { return live_.get(); }  ///< nullptr: experts stay where they are
   /// Packed weights of this rank.
@@ -115,6 +121,7 @@ class RankEngine {
   StageMap stages_;
   std::optional<policy::Emulation> emulation_;  // none in real time
   StagePace pace_;
+  Arrivals arrivals_;
   std::unique_ptr<DelayedTransport> delayed_;   // of asynchronous execution in slow motion
   std::unique_ptr<ExchangeDelay> exchange_delay_;  // of lock-step in slow motion
   comm::Transport& transport_;                  // the given one, or delayed_

@@ -106,7 +106,9 @@ void visit(Report& report, Archive& archive) {
   archive(report.live.moves);
   archive(report.series);
   archive(report.timeline);
+  archive(report.transfers);
   archive(report.intervals_left_out);
+  archive(report.exposed_s);
 }
 
 void fill_activation(io::ExpertActivation& table, const std::vector<RankReport>& reports) {
@@ -207,8 +209,9 @@ void fill_rank_tables(io::RunRecord& record, const std::vector<RankReport>& repo
     record.work.push_back({.rank = static_cast<int>(report.rank), .loop_s = report.loop_s, .tokens_fed = report.work.tokens_fed,
                            .tokens_out = report.work.tokens_out, .micro_batches = report.attention.micro_batches,
                            .expert_calls = report.experts.calls, .expert_rows = report.experts.rows_computed,
-                           .intervals_left_out = report.intervals_left_out});
+                           .intervals_left_out = report.intervals_left_out, .exposed_s = report.exposed_s});
     for (const Interval& interval : report.timeline) record.timeline.push_back({static_cast<int>(report.rank), interval});
+    for (const Transfer& transfer : report.transfers) record.transfers.push_back({static_cast<int>(report.rank), transfer});
     for (const SeriesPoint& point : report.series) record.series.push_back({static_cast<int>(report.rank), point});
     for (std::size_t layer = 0; layer < report.load.size(); ++layer) {
       for (std::size_t expert = 0; expert < report.load[layer].size(); ++expert) {

@@ -46,7 +46,9 @@ struct RankReport {
   LiveReport live;
   std::vector<SeriesPoint> series;
   std::vector<Interval> timeline;                 ///< empty where it was not recorded
-  std::int64_t intervals_left_out = 0;            ///< of the timeline, when it was full
+  std::vector<Transfer> transfers;                ///< the same
+  std::int64_t intervals_left_out = 0;            ///< of the timeline and the transfers, when they were full
+  double exposed_s = 0;                           ///< as Arrivals has it; nan where it was not measured
 };
 
 /// Between ranks of one build; a report that was cut short is a broken contract.

@@ -2,7 +2,8 @@
 #pragma once
 // What a rank records of its own course: a series of points in every run, each interval of the loop where run.timeline
 // asks for it. Times count from the same moment on all ranks of one node; on several nodes, whose clocks know nothing of
-// each other, from the moment that each rank's loop began.
+// each other, from the moment that each rank's loop began. In slow motion the timeline has the ranks' own times, which do not know
+// that a rank was late, so that what it shows is what the models say; the series keeps to the clock.
 
 #include <array>
 #include <cstdint>
@@ -27,7 +28,7 @@ class Recordings {
   Recordings& operator=(const Recordings&) = delete;
 
   /// Collective, as the last thing before the loop. The engine is looked at from now on.
-  void begin(comm::Session& session, const Job& job, const RankEngine& engine);
+  void begin(comm::Session& session, const Job& job, RankEngine& engine);
   /// A point where one is due; cheap where not. Nothing before begin().
   void look(double now) {
     if (series_ && series_->due(now - origin_s_)) take_point();
@@ -44,7 +45,7 @@ class Recordings {
   void take_point();
 
   PhaseClock& clock_;
-  const RankEngine* engine_ = nullptr;
+  RankEngine* engine_ = nullptr;
   double origin_s_ = 0, begin_s_ = 0;
   std::array<double, num_phases> before_{};  // seconds of the phases when the loop began
   std::optional<Timeline> timeline_;

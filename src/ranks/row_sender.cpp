@@ -44,11 +44,11 @@ RingSender::RingSender(Outbox& outbox, const model::RowExchange& rows, std::size
   }
 }
 
-void RingSender::send(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs) {
+void RingSender::send(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs, PartTag part) {
   if (to.idx() < in_reach_.size() && in_reach_[to.idx()] != 0) {
     for (std::size_t begin = 0; begin < pairs.size(); begin += max_pairs_in_place_) {
       const std::size_t num_pairs = std::min(max_pairs_in_place_, pairs.size() - begin);
-      send_in_place(layer, generation, to, pairs.subspan(begin, num_pairs), begin + num_pairs == pairs.size() ? Block::last : Block::more_to_come);
+      send_in_place(layer, generation, to, pairs.subspan(begin, num_pairs), part, begin + num_pairs == pairs.size() ? Block::last : Block::more_to_come);
     }
     return;
   }
@@ -59,7 +59,7 @@ void RingSender::send(LayerId layer, std::uint32_t generation, RankId to, std::s
       if (new_row && num_rows == max_rows_per_block_) break;
       num_rows += new_row ? 1 : 0;
     }
-    send_rows(layer, generation, to, pairs.first(end), end == pairs.size() ? Block::last : Block::more_to_come);
+    send_rows(layer, generation, to, pairs.first(end), part, end == pairs.size() ? Block::last : Block::more_to_come);
     pairs = pairs.subspan(end);
   }
 }
@@ -69,18 +69,20 @@ std::uint16_t RingSender::kind(BlockKind kind, Block block) const {
   return static_cast<std::uint16_t>(static_cast<std::uint16_t>(kind) | (marked ? part_end : 0));
 }
 
-void RingSender::send_in_place(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs, Block block) {
+void RingSender::send_in_place(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs, PartTag part, Block block) {
   const comm::MessageHeader header{.kind = kind(BlockKind::dispatch_in_place, block),
                                    .layer = static_cast<std::uint16_t>(layer.value),
                                    .generation = generation,
                                    .num_rows = 0,
-                                   .num_pairs = static_cast<std::uint32_t>(pairs.size())};
+                                   .num_pairs = static_cast<std::uint32_t>(pairs.size()),
+                                   .micro_batch = part.micro_batch,
+                                   .part = part.part};
   outbox_.send(to, header, pairs.size_bytes(), [&](std::span<std::byte> bytes) {
     std::memcpy(bytes.data(), pairs.data(), pairs.size_bytes());
   });
 }
 
-void RingSender::send_rows(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs, Block block) {
+void RingSender::send_rows(LayerId layer, std::uint32_t generation, RankId to, std::span<const RowPair> pairs, PartTag part, Block block) {
   std::size_t num_rows = 0;
   for (std::size_t i = 0; i < pairs.size(); ++i) num_rows += begins_row(pairs, i) ? 1 : 0;
   const BlockLayout layout = dispatch_layout(num_rows, pairs.size(), row_bytes_);
@@ -88,7 +90,9 @@ void RingSender::send_rows(LayerId layer, std::uint32_t generation, RankId to, s
                                    .layer = static_cast<std::uint16_t>(layer.value),
                                    .generation = generation,
                                    .num_rows = static_cast<std::uint32_t>(num_rows),
-                                   .num_pairs = static_cast<std::uint32_t>(pairs.size())};
+                                   .num_pairs = static_cast<std::uint32_t>(pairs.size()),
+                                   .micro_batch = part.micro_batch,
+                                   .part = part.part};
   outbox_.send(to, header, layout.total_bytes, [&](std::span<std::byte> bytes) { write_dispatch(pairs, rows_, row_bytes_, layout, bytes); });
 }
 

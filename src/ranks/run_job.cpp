@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -68,6 +69,7 @@ RankReport make_report(const comm::Session& session, const RankEngine& engine, R
     report.load = engine.experts()->load();
   }
   report.live = make_live_report(engine.live(), engine.experts());
+  report.exposed_s = engine.measures_overlap(session.num_nodes()) ? engine.arrivals().exposed_s() : std::nan("");
   return report;
 }
 
@@ -78,6 +80,7 @@ void add_recordings(RankReport& report, const PhaseClock& clock, Recordings& rec
   report.series.assign(recordings.series()->points().begin(), recordings.series()->points().end());
   if (!recordings.timeline()) return;
   report.timeline.assign(recordings.timeline()->intervals().begin(), recordings.timeline()->intervals().end());
+  report.transfers.assign(recordings.timeline()->transfers().begin(), recordings.timeline()->transfers().end());
   report.intervals_left_out = recordings.timeline()->num_left_out();
 }
 

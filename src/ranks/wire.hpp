@@ -16,7 +16,8 @@
 //   dispatch in place                        expert outputs in place
 //     RowPair[num_pairs]                       OutputTag[num_rows]
 //
-// In a pipeline the last block of a token part says so in its kind (part_end); blocks of a source come in order.
+// In a pipeline the last block of a token part says so in its kind (part_end); blocks of a source come in order, and outputs
+// name the part that their rows came with. The generation of expert outputs is the number of the expert call, from 0.
 //
 // A RowTag is opaque to the expert rank, which gives it back with the outputs: no state of a request
 // ever lives on an expert rank.
@@ -45,6 +46,17 @@ constexpr std::uint16_t part_end = 0x8000;
 
 inline BlockKind kind_of(const comm::MessageHeader& header) { return static_cast<BlockKind>(header.kind & ~part_end); }
 inline bool ends_part(const comm::MessageHeader& header) { return (header.kind & part_end) != 0; }
+
+/// Which token part of which micro-batch of its attention rank rows belong to; it goes to the experts and back. -1: no pipeline.
+struct PartTag {
+  std::int32_t micro_batch = -1, part = -1;
+};
+
+/// So many rows of one attention rank.
+struct SourceRows {
+  RankId source;
+  std::int64_t num_rows = 0;
+};
 
 using RowTag = std::uint32_t;  ///< row of the attention rank's TokenStates
 

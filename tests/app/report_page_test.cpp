@@ -210,12 +210,19 @@ TEST_F(ReportPageTest, TheTraceHasEveryIntervalInMicroseconds) {
   write_trace(out, read_report_data(write(full_record())));
   const nlohmann::json trace = nlohmann::json::parse(out.str());
   const nlohmann::json& events = trace["traceEvents"];
-  ASSERT_EQ(events.size(), 5U);  // two names, three intervals
-  EXPECT_EQ(events[3]["name"], "expert");
-  EXPECT_EQ(events[3]["tid"], 1);
-  EXPECT_EQ(events[3]["dur"], 250000.0);
-  EXPECT_EQ(events[3]["args"]["rows"], 70);
-  EXPECT_EQ(events[4]["ts"], 250000.0);
+  ASSERT_EQ(events.size(), 9U);  // two names, three intervals, two messages of two events
+  EXPECT_EQ(events[5]["name"], "expert");
+  EXPECT_EQ(events[5]["tid"], 1);
+  EXPECT_EQ(events[5]["dur"], 250000.0);
+  EXPECT_EQ(events[5]["args"]["rows"], 70);
+  EXPECT_EQ(events[6]["ts"], 250000.0);
+  EXPECT_EQ(events[2]["ph"], "b");
+  EXPECT_EQ(events[2]["name"], "outputs");
+  EXPECT_EQ(events[3]["ph"], "e");
+  EXPECT_EQ(events[3]["ts"], 1000000.0);
+  EXPECT_EQ(events[3]["id"], events[2]["id"]);
+  EXPECT_EQ(events[7]["tid"], 1);
+  EXPECT_EQ(events[7]["args"]["part"], 5);
   io::RunRecord record = full_record();
   record.timeline.clear();
   const ReportData without = read_report_data(write(record, "without"));

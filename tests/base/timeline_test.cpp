@@ -79,6 +79,29 @@ TEST_F(TimelineTest, WhatDoesNotFitIsCountedAndWhatIsThereStaysExact) {
   EXPECT_EQ(timeline.intervals()[2].rows, 1);
 }
 
+TEST_F(TimelineTest, AnotherTimeThanTheClocksIsRecordedAndTheTotalsKeepToTheClock) {
+  PhaseClock clock;
+  Timeline timeline(100, 10);
+  double time = 101;
+  clock.record_in(&timeline, [&] { return time; });
+  time = 103;
+  pass(clock, 0.5, Phase::expert, 1);
+  pass(clock, 0.5, Phase::dispatch);
+  ASSERT_EQ(timeline.intervals().size(), 2U);
+  EXPECT_DOUBLE_EQ(timeline.intervals()[0].begin_s, 1);
+  EXPECT_DOUBLE_EQ(timeline.intervals()[0].end_s, 3);
+  EXPECT_DOUBLE_EQ(timeline.intervals()[1].end_s, 3);
+  EXPECT_DOUBLE_EQ(clock.total(Phase::expert).seconds, 0.5);
+}
+
+TEST_F(TimelineTest, TransfersHaveRoomForHalfAsManyAndCountTheRest) {
+  Timeline timeline(50, 4);
+  for (int i = 0; i < 3; ++i) timeline.add(Transfer{.begin_s = 51.0 + i, .end_s = 52.5 + i, .link_s = 1, .pairs = i, .from = 2});
+  ASSERT_EQ(timeline.transfers().size(), 2U);
+  EXPECT_EQ(timeline.transfers()[1], (Transfer{.begin_s = 2, .end_s = 3.5, .link_s = 1, .pairs = 1, .from = 2}));
+  EXPECT_EQ(timeline.num_left_out(), 1);
+}
+
 // An idle interval behind others that were left out does not lengthen the last one that was recorded.
 TEST_F(TimelineTest, AFullTimelineThatEndsInWaitingDoesNotGrow) {
   PhaseClock clock;

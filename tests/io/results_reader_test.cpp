@@ -119,6 +119,12 @@ TEST_F(ResultsReaderTest, GivesBackTheCourseOfTheRun) {
     EXPECT_EQ(timeline[i].interval.stage, record.timeline[i].interval.stage);
     EXPECT_EQ(timeline[i].interval.rows, record.timeline[i].interval.rows);
   }
+  const std::vector<RankTransfer> transfers = reader.transfers();
+  ASSERT_EQ(transfers.size(), record.transfers.size());
+  for (std::size_t i = 0; i < transfers.size(); ++i) {
+    EXPECT_EQ(transfers[i].rank, record.transfers[i].rank);
+    EXPECT_EQ(transfers[i].transfer, record.transfers[i].transfer);
+  }
   const std::vector<RankSeriesPoint> series = reader.series();
   ASSERT_EQ(series.size(), record.series.size());
   for (std::size_t i = 0; i < series.size(); ++i) {

@@ -167,11 +167,14 @@ inline RunRecord sample_record(std::int64_t num_rows_expected) {
                     .total = {.seconds = 0.25, .calls = 1, .rows = 0, .bytes = std::int64_t{1} << 40}}};
   record.prefix_caches = {{.rank = 1, .root_tokens = 5'000'000'000, .root_tokens_reused = 4'000'000'000, .kv_blocks_evicted = 17}};
   record.latencies = {{.rank = 1, .inter_token_count = 6'000'000'000, .inter_token_p50_s = 0.25, .inter_token_p99_s = 0.5, .inter_token_max_s = 2.0}};
-  record.work = {{.rank = 0, .loop_s = 1.25, .tokens_fed = 5'000'000'000, .tokens_out = 7, .micro_batches = 9},
-                 {.rank = 1, .loop_s = 1.5, .expert_calls = 11, .expert_rows = 6'000'000'000, .intervals_left_out = 3}};
-  record.timeline = {{.rank = 0, .interval = {0.5, 0.75, 3, {.layer = 1}, Phase::attention}},
+  record.work = {{.rank = 0, .loop_s = 1.25, .tokens_fed = 5'000'000'000, .tokens_out = 7, .micro_batches = 9, .exposed_s = 0.125},
+                 {.rank = 1, .loop_s = 1.5, .expert_calls = 11, .expert_rows = 6'000'000'000, .intervals_left_out = 3, .exposed_s = 0.25}};
+  record.timeline = {{.rank = 0, .interval = {0.5, 0.75, 3, {.layer = 1, .micro_batch = 6}, Phase::attention}},
                      {.rank = 1, .interval = {0.0, 0.25, 70, {.layer = 2, .place = 5}, Phase::expert}},
                      {.rank = 1, .interval = {0.25, 1.0, 0, {}, Phase::idle}}};
+  record.transfers = {{.rank = 1, .transfer = {.begin_s = 0.125, .end_s = 0.5, .link_s = 0.25, .pairs = 6'000'000'000, .bytes = 7'000'000'000,
+                                                .from = 0, .layer = 3, .micro_batch = 4, .part = 5, .call = -1}},
+                      {.rank = 0, .transfer = {.begin_s = 0.5, .end_s = 1.0, .from = 1, .layer = 3, .call = 8}}};
   record.series = {{.rank = 0, .point = {.time_s = 0.5, .tokens_fed = 4, .tokens_out = 2, .queued_tokens = 8}},
                    {.rank = 1, .point = {.time_s = 1.5, .expert_rows = 6, .queued_rows = 5}}};
   record.series[1].point.seconds[static_cast<std::size_t>(Phase::expert)] = 0.375;

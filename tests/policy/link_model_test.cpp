@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <numeric>
 #include <random>
 
 namespace moebius::policy {
@@ -32,6 +33,10 @@ TEST(LinkModel, AnExchangeEndsWithTheLastBlock) {
   EXPECT_EQ(exchange_end_s(10, 10, begin, message_s), 16);  // 10..12, then 12..16; the empty blocks do not count
   EXPECT_EQ(exchange_end_s(10, 20, begin, message_s), 20);  // it was still sending
   EXPECT_EQ(exchange_end_s(25, 10, begin, message_s), 25);
+  EXPECT_EQ(exchange_busy_s(9, 9, begin, message_s), 6);    // 10 .. 16
+  EXPECT_EQ(exchange_busy_s(9, 13, begin, message_s), 7);   // its own until 13, then 13 .. 16
+  EXPECT_EQ(exchange_busy_s(13, 13, begin, message_s), 3);  // what was on the link before does not count
+  EXPECT_EQ(exchange_busy_s(25, 10, begin, message_s), 0);
 }
 
 /// Against a link that is walked through a step at a time.
@@ -55,6 +60,7 @@ TEST(LinkModel, AnExchangeIsThatOfAQueueInSmallSteps) {
       end = now + 1;
     }
     EXPECT_EQ(exchange_end_s(0, 0, begin, message_s), end);
+    EXPECT_EQ(exchange_busy_s(0, 0, begin, message_s), std::accumulate(message_s.begin(), message_s.end(), 0.0));
   }
 }
 

@@ -252,6 +252,40 @@ TEST_F(CheckSchedule, SeesTwoTasksAtATime) {
   EXPECT_TRUE(broken().empty());
 }
 
+TEST_F(CheckSchedule, ExpertsThatWorkForSeveralSourcesAtOnceAreOneTask) {
+  ScheduledTask first = find(TaskKind::expert, 0, 0), second = first;
+  second.source = 1;
+  schedule.tasks = {first, second};
+  EXPECT_TRUE(broken().empty());
+  schedule.tasks[1].end_s += 0.5;
+  EXPECT_EQ(broken().size(), 1U);
+  schedule.tasks[1] = first;  // of one source: twice at a time
+  EXPECT_EQ(broken().size(), 1U);
+}
+
+TEST_F(CheckSchedule, OutputsOfACallNeedThatCallAlone) {
+  ScheduledTask early = find(TaskKind::expert, 0, 0), late = early, outputs = find(TaskKind::combine, 0, 0);
+  late.call = 1;
+  move(late, late.end_s - late.begin_s);
+  outputs.begin_s = early.end_s;
+  schedule.tasks = {early, late, outputs};
+  EXPECT_TRUE(broken().empty());
+  schedule.tasks[2].call = 1;
+  EXPECT_EQ(broken().size(), 1U);
+  // Both calls need the rows of the part.
+  schedule.tasks = {find(TaskKind::dispatch, 0, 0), early, late};
+  schedule.tasks[0].end_s = late.begin_s - 0.5;
+  EXPECT_EQ(broken().size(), 1U);
+}
+
+TEST_F(CheckSchedule, LinksMayHoldSeveralWhereTheRulesSaySo) {
+  ScheduledTask first = find(TaskKind::dispatch, 0, 0), second = find(TaskKind::dispatch, 0, 0, 1);
+  second.begin_s = first.begin_s;
+  schedule.tasks = {first, second};
+  EXPECT_EQ(broken().size(), 1U);
+  EXPECT_TRUE(check_schedule(schedule.tasks, {.tolerance_s = 1e-6, .order = {}, .links_hold_one = false}).empty());
+}
+
 TEST_F(CheckSchedule, SeesAnotherOrderOfAttention) {
   EXPECT_FALSE(broken(PipelineOrder::aass).empty());
   EXPECT_TRUE(broken(std::nullopt).empty());

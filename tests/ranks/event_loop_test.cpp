@@ -45,8 +45,9 @@ class EventLoopTest : public ::testing::Test {
   std::unique_ptr<policy::Scheduler> scheduler_ = policy::make_scheduler({});
   PhaseClock clock_;
   StagePace pace_;
+  Arrivals arrivals_;
   LoopStatus last_;
-  EventLoop loop_{EventLoop::Parts{.transport = transport_, .outbox = outbox_, .scheduler = *scheduler_, .table = table_, .clock = clock_, .pace = pace_,
+  EventLoop loop_{EventLoop::Parts{.transport = transport_, .outbox = outbox_, .scheduler = *scheduler_, .table = table_, .clock = clock_, .pace = pace_, .arrivals = arrivals_,
                                    .stages = StageMap(Roles::expert), .attention = nullptr, .experts = nullptr, .expert_ranks = {}},
                   [this](const LoopStatus& status) { last_ = status; }};
 };

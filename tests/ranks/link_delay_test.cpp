@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <memory>
 #include <random>
 
@@ -28,7 +29,7 @@ class LinkDelayTest : public ::testing::Test {
     for (int rank = 0; rank < 3; ++rank) {
       paces_.push_back(std::make_unique<StagePace>(times_, 2, 1, StagePace::ExpertStage::call));
       paces_.back()->start();
-      ends_.push_back(std::make_unique<DelayedTransport>(network_.endpoint(RankId(rank)), *paces_.back(), policy::Link{"", 1, 1}, 2,
+      ends_.push_back(std::make_unique<DelayedTransport>(network_.endpoint(RankId(rank)), *paces_.back(), arrivals_[static_cast<std::size_t>(rank)], policy::Link{"", 1, 1}, 2,
                                                          [](const comm::MessageHeader& header, std::span<const std::byte>) { return header.num_rows; }));
     }
   }
@@ -62,6 +63,7 @@ class LinkDelayTest : public ::testing::Test {
   FakeClock clock_;
   policy::StageTimes times_ = some_times();
   comm::LoopbackNetwork network_{3, {.slot_bytes = 256, .num_slots = 4}, [](RankId from, RankId to) { return from != to; }};
+  std::array<Arrivals, 3> arrivals_;
   std::vector<std::unique_ptr<StagePace>> paces_;
   std::vector<std::unique_ptr<DelayedTransport>> ends_;
 };
@@ -102,6 +104,46 @@ TEST_F(LinkDelayTest, ARankAtWorkSeesOnlyWhatWasThereAtItsTime) {
   pace(1).end_turn(StagePace::Turn::no_stage);  // nothing to do at 3: on to the next message
   EXPECT_EQ(take(1, 50).size(), 1U);
   EXPECT_DOUBLE_EQ(pace(1).time_s(), 4);
+}
+
+TEST_F(LinkDelayTest, WaitingForTheLinkIsNotHiddenAndWaitingForASenderIsNoCommunication) {
+  send(0, 1, 4);  // 0 .. 10
+  EXPECT_EQ(take(1, 10).size(), 1U);
+  EXPECT_DOUBLE_EQ(arrivals_[1].exposed_s(), 10);
+  pace(1).reach(15);  // works from 10 to 15
+  pace(1).end_turn(StagePace::Turn::stage);
+  pace(0).reach(12);
+  send(0, 1, 4);      // 12 .. 22: 12 .. 15 is hidden
+  EXPECT_TRUE(take(1, 50).empty());
+  pace(1).end_turn(StagePace::Turn::no_stage);
+  EXPECT_EQ(take(1, 50).size(), 1U);
+  EXPECT_DOUBLE_EQ(arrivals_[1].exposed_s(), 10 + 7);
+  pace(0).reach(30);
+  send(0, 1, 0);      // 30 .. 32: waits from 22 to 30 for the sender
+  EXPECT_EQ(take(1, 50).size(), 1U);
+  EXPECT_DOUBLE_EQ(arrivals_[1].exposed_s(), 17 + 2);
+}
+
+TEST_F(LinkDelayTest, TransfersHaveTheTimesOfTheirLinks) {
+  Timeline timeline(0, 10);
+  arrivals_[2].record_in(&timeline);
+  const auto send_block = [&](int from, BlockKind kind, std::uint32_t rows) {
+    const std::uint32_t number = 6;
+    std::memcpy(ends_[static_cast<std::size_t>(from)]->try_reserve(RankId(2), 4).data(), &number, sizeof(number));
+    ends_[static_cast<std::size_t>(from)]->commit(
+        RankId(2), {.kind = static_cast<std::uint16_t>(kind), .layer = 7, .generation = 11, .num_rows = rows, .num_pairs = 6, .micro_batch = 8, .part = 9}, 4);
+    ends_[static_cast<std::size_t>(from)]->flush();
+  };
+  send_block(0, BlockKind::expert_outputs, 4);          // 0 .. 10
+  pace(1).reach(1);
+  send_block(1, BlockKind::dispatch_in_place, 0);       // begins at 1, is on the link into rank 2 from 10 to 12
+  send_block(1, BlockKind::fin, 0);                     // no rows: no transfer
+  for (const double now : {10.0, 12.0, 14.0}) EXPECT_EQ(take(2, now).size(), 1U);
+  ASSERT_EQ(timeline.transfers().size(), 2U);
+  EXPECT_EQ(timeline.transfers()[0],
+            (Transfer{.begin_s = 0, .end_s = 10, .link_s = 10, .pairs = 4, .bytes = 4, .from = 0, .layer = 7, .micro_batch = 8, .part = 9, .call = 11}));
+  EXPECT_EQ(timeline.transfers()[1],
+            (Transfer{.begin_s = 1, .end_s = 12, .link_s = 2, .pairs = 6, .bytes = 4, .from = 1, .layer = 7, .micro_batch = 8, .part = 9, .call = -1}));
 }
 
 TEST_F(LinkDelayTest, AMessageThatShouldHaveBeenThereIsCounted) {

@@ -20,6 +20,8 @@ RankReport example() {
   report.series = {{.time_s = 0.5, .tokens_fed = 3}, {.time_s = 1.5, .tokens_fed = 9, .queued_rows = 4}};
   report.series[1].seconds[2] = 0.125;
   report.timeline = {{0.25, 0.5, 7, {2, 3}, Phase::expert}, {0.5, 0.75, 0, {}, Phase::idle}};
+  report.transfers = {{.begin_s = 1, .end_s = 2, .link_s = 0.5, .pairs = 3, .bytes = 4, .from = 5, .layer = 6, .micro_batch = 7, .part = 8, .call = 9}};
+  report.exposed_s = 0.75;
   report.intervals_left_out = 6;
   return report;
 }
@@ -42,6 +44,8 @@ TEST(RankReport, SurvivesTheTrip) {
   EXPECT_EQ(report.series[1].seconds[2], 0.125);
   EXPECT_EQ(report.timeline[0].stage, (Stage{2, 3}));
   EXPECT_EQ(report.timeline[1].phase, Phase::idle);
+  EXPECT_EQ(report.transfers, example().transfers);
+  EXPECT_EQ(report.exposed_s, 0.75);
   EXPECT_EQ(report.intervals_left_out, 6);
   EXPECT_EQ(to_bytes(report), to_bytes(example()));
 }

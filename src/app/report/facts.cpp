@@ -32,6 +32,7 @@ void add_speed(const ReportData& data, Facts& facts) {
         fmt::format("{} tokens/s computed, {} tokens/s scored or generated ({} and {} tokens in {})", short_number(static_cast<double>(fed) / loop_s),
                     short_number(static_cast<double>(out) / loop_s), whole_number(fed), whole_number(out), duration(loop_s)));
   }
+  if (const std::string overlap = describe_overlap(data.work); !overlap.empty()) facts.emplace_back("Communication not hidden", overlap);
   if (calls > 0) facts.emplace_back("Rows of an expert call", short_number(static_cast<double>(rows) / static_cast<double>(calls)) + " in the mean");
   double p50 = 0, p99 = 0;
   std::int64_t times = 0;

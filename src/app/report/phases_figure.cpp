@@ -44,12 +44,15 @@ std::map<int, Seconds> seconds_of_ranks(const ReportData& data) {
 std::string seconds_table(const ReportData& data, const std::map<int, Seconds>& seconds) {
   std::vector<TableHead> heads = {{"rank"}, {"role", Align::left}, {"node", Align::left}};
   for (std::size_t i = 1; i < num_phases; ++i) heads.push_back({std::string(to_string(static_cast<Phase>(i)))});
+  heads.push_back({"communication not hidden"});
   std::map<int, std::string> nodes;
   for (const io::RankTiming& row : data.timing) nodes[row.rank] = row.node;
   std::vector<std::vector<std::string>> rows;
   for (const RankCourse& rank : data.ranks) {
     rows.push_back({std::to_string(rank.rank), escaped(rank.role), escaped(nodes[rank.rank])});
     for (std::size_t i = 1; i < num_phases; ++i) rows.back().push_back(fmt::format("{:.3f}", seconds.at(rank.rank)[i]));
+    const auto work = std::ranges::find(data.work, rank.rank, &io::RankWork::rank);
+    rows.back().push_back(work == data.work.end() || std::isnan(work->exposed_s) ? "-" : fmt::format("{:.3f}", work->exposed_s));
   }
   return "<details><summary>Seconds of every phase</summary>\n" + table(heads, rows) + "</details>\n";
 }

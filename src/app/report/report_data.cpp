@@ -21,6 +21,7 @@ std::vector<RankCourse> courses_of(const io::ResultsReader& reader, const std::v
   }
   for (const io::RankSeriesPoint& point : reader.series()) ranks[point.rank].points.push_back(point.point);
   for (const io::RankInterval& interval : reader.timeline()) ranks[interval.rank].intervals.push_back(interval.interval);
+  for (const io::RankTransfer& transfer : reader.transfers()) ranks[transfer.rank].transfers.push_back(transfer.transfer);
   std::vector<RankCourse> courses;
   for (auto& [number, rank] : ranks) {
     rank.rank = number;

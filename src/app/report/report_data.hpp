@@ -21,6 +21,7 @@ struct RankCourse {
   double loop_s = 0;                ///< until its last point
   std::vector<SeriesPoint> points;  ///< empty in results of an earlier version
   std::vector<Interval> intervals;  ///< empty where no timeline was recorded
+  std::vector<Transfer> transfers;  ///< the same: messages that came to it
 };
 
 struct ReportData {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// A recorded timeline in the Trace Event Format, which Perfetto and chrome://tracing open: a thread for each rank.
+// A recorded timeline in the Trace Event Format, which Perfetto and chrome://tracing open: a thread for each rank, and the
+// messages with rows that came to it.
 
 #include <ostream>
 
