@@ -66,7 +66,8 @@ struct Job {
     bool lookback = false;    ///< defrag: add the mean length over the last 10 picks
     int block_layers = 2;     ///< mbflfs: s
     double aging_ms = 200.0;  ///< a queue whose oldest row waited longer goes first
-    bool gather_short_batches = true;  ///< a short attention queue waits a moment for rows that are under way to it
+    bool gather_short_batches = true;  ///< a short batch waits a moment for rows that are under way to it
+    bool group_expert_calls = true;    ///< async: all experts of a layer that have rows run one behind the other, as one grouped product
   } schedule;
   struct Pipeline {
     int r1 = 0;  ///< micro-batches of a rank's mini-batch; 0: max_tokens_in_flight / micro_batch_tokens, two at least

@@ -105,7 +105,10 @@ void add_schedule(std::vector<JobKey>& keys) {
                   "a queue whose oldest row waited longer goes first, whatever the scheduler says"});
   keys.push_back({"schedule.gather_short_batches", Effect::execution,
                   SwitchKey{[](Job& j) -> bool& { return j.schedule.gather_short_batches; }},
-                  "a short attention queue waits for rows under way to it, at most as long as two passes over a layer's experts take"});
+                  "short batches wait for rows under way to them: of attention at most as long as two passes over a layer's experts take, of grouped experts one"});
+  keys.push_back({"schedule.group_expert_calls", Effect::execution,
+                  SwitchKey{[](Job& j) -> bool& { return j.schedule.group_expert_calls; }},
+                  "asynchronous execution: all experts of the picked layer that have rows run one behind the other, in slow motion as one stage"});
 }
 
 void add_pipeline(std::vector<JobKey>& keys) {

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/check.hpp"
+#include "base/clock.hpp"
 #include "policy/pipeline_schedule.hpp"
 
 namespace moebius::ranks {
@@ -233,6 +234,7 @@ policy::AttentionWork AttentionSide::attention_work(LayerId layer) const {
 
 void AttentionSide::run_layer(LayerId layer, double now, PhaseClock& clock) {
   const auto num_rows = static_cast<std::int64_t>(batch_rows_.size());
+  const double begin_s = now_s();
   const model::MicroBatch batch{.rows = batch_rows_, .positions = batch_positions_, .segments = batch_refs_};
   parts_.stack.attend(layer, batch, parts_.states, parts_.kv);
   if (parts_.pace.slow()) parts_.pace.attention(attention_work(layer));
@@ -258,6 +260,8 @@ void AttentionSide::run_layer(LayerId layer, double now, PhaseClock& clock) {
   }
   parts_.pace.router(num_rows);
   clock.mark(Phase::router, num_rows);
+  const double stage_s = clock.last_mark_s() - begin_s;
+  fixed_stage_s_ = fixed_stage_s_ == 0 ? stage_s : std::min(fixed_stage_s_ * 1.02, stage_s);
   if (parts_.shared == SharedExperts::before_dispatch) add_shared_experts(layer, clock);
   dispatch(layer);
   clock.mark(Phase::dispatch, num_rows);

@@ -69,6 +69,8 @@ class AttentionSide {
   /// A queue that holds few rows while more are under way to it is held back, so that all pass in one micro-batch: weights
   /// are then read once for all. To be called in every turn; a queue is held for `patience_s` at most, 0: not at all.
   void show_held(double now, double patience_s);
+  /// What a layer costs however few rows a micro-batch has, in seconds: by the lower edge of the last ones.
+  [[nodiscard]] double fixed_stage_s() const { return fixed_stage_s_; }
   /// Run layer `layer` (num_layers: final norm, LM head) on one micro-batch of its queue.
   void run(int layer, double now, PhaseClock& clock);
   /// In pipelines, where whoever calls knows which segments go together: those that wait in a queue, in order of entry; whether
@@ -156,7 +158,7 @@ class AttentionSide {
   std::vector<std::uint8_t> held_;                // [num_layers + 1]
   int num_held_ = 0;
   std::int64_t enough_tokens_;
-  double now_ = 0, patience_s_ = 0;
+  double now_ = 0, patience_s_ = 0, fixed_stage_s_ = 0;
   std::vector<std::int32_t> segment_of_row_;      // [TokenStates capacity]
   // The micro-batch that is being run.
   std::int32_t batch_number_ = -1;                // of a pipeline

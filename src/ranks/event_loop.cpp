@@ -102,7 +102,8 @@ bool EventLoop::run_stage(double now, bool heard) {
       parts_.pipeline->run(now, parts_.clock);
     }
   } else {
-    if (parts_.attention != nullptr) parts_.attention->show_held(now, patience_s());
+    if (parts_.attention != nullptr) parts_.attention->show_held(now, attention_patience_s());
+    if (parts_.experts != nullptr && parts_.group_expert_calls) parts_.experts->show_held(now, expert_patience_s());
     const auto pick = parts_.scheduler.pick(parts_.table, now);
     runs = pick.has_value();
     if (runs) {
@@ -114,15 +115,18 @@ bool EventLoop::run_stage(double now, bool heard) {
   return runs;
 }
 
-double EventLoop::patience_s() const {
-  // Twice what a second pass would cost: one pass may be the own one, whose outputs are waited for.
-  return parts_.gather_short_batches && parts_.experts != nullptr ? 2.0 * parts_.experts->fixed_pass_s() : 0.0;
+double EventLoop::expert_patience_s() const { return parts_.gather_short_batches ? parts_.experts->fixed_pass_s() : 0.0; }
+
+double EventLoop::attention_patience_s() const {
+  if (!parts_.gather_short_batches) return 0;
+  return 2.0 * (parts_.experts != nullptr ? parts_.experts->fixed_pass_s() : parts_.attention->fixed_stage_s());
 }
 
 void EventLoop::run_queue(policy::QueueRef pick, double now) {
   const int layer = parts_.stages.layer_of(pick.stage);
   if (parts_.stages.is_expert_stage(pick.stage)) {
-    parts_.experts->run(layer, PlaceId(pick.queue), parts_.clock);
+    if (parts_.group_expert_calls) parts_.experts->run_layer(layer, parts_.clock);
+    else parts_.experts->run(layer, PlaceId(pick.queue), parts_.clock);
   } else {
     parts_.attention->run(layer, now, parts_.clock);
   }
@@ -153,7 +157,7 @@ void EventLoop::deliver(RankId from, const comm::MessageHeader& header, std::spa
       return;
     case BlockKind::fin:
       MOEBIUS_EXPECT(parts_.experts != nullptr);
-      return parts_.experts->on_fin();
+      return parts_.experts->on_fin(from);
     case BlockKind::expert_outputs:
       MOEBIUS_EXPECT(parts_.attention != nullptr);
       return parts_.attention->on_outputs(header, payload, now_);

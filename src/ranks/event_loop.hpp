@@ -49,7 +49,8 @@ class EventLoop {
     ExpertSide* experts;                  ///< nullptr without the role
     std::span<const RankId> expert_ranks;  ///< who gets FIN from an attention rank
     LivePlacement* live = nullptr;         ///< nullptr: experts stay where they are
-    bool gather_short_batches = false;     ///< see AttentionSide::show_held
+    bool gather_short_batches = false;     ///< see show_held of AttentionSide and ExpertSide
+    bool group_expert_calls = false;       ///< see ExpertSide::run_layer
     PipelineTurns* pipeline = nullptr;     ///< the order of a pipeline, in place of the scheduler's
   };
   /// Called at the end of every turn; has to be cheap.
@@ -65,8 +66,10 @@ class EventLoop {
  private:
   enum class Outcome : std::uint8_t { worked, idle };
   Outcome work(double now);
-  /// How long a short batch is held back.
-  [[nodiscard]] double patience_s() const;
+  /// How long a short batch is held back. Of experts: what a second pass over them would cost. Of attention: twice that, since one
+  /// pass may be the own one, whose outputs are waited for; on a rank without experts, twice what a second micro-batch would cost.
+  [[nodiscard]] double expert_patience_s() const;
+  [[nodiscard]] double attention_patience_s() const;
   /// New segments come into the layers. True when something changed.
   bool admit(double now);
   /// What the scheduler picks; in a pipeline, what is its turn. heard: messages were delivered in this turn.

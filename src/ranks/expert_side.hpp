@@ -41,6 +41,7 @@ struct ExpertSideOptions {
   std::int64_t max_rows_stored = 0;   ///< attention ranks out of reach x token budget
   int num_sources = 0;                ///< attention ranks that send FIN
   bool announce_in_place = true;      ///< tell sources in reach of their outputs; else whoever gave the rows knows
+  std::vector<int> layer_before;      ///< [layers] the one with experts before each, around from the first to the last; or -1
 };
 
 class ExpertSide {
@@ -59,7 +60,7 @@ class ExpertSide {
   [[nodiscard]] std::size_t num_queued(int layer, PlaceId place) const {
     return queues_[static_cast<std::size_t>(layer)][place.idx()].size();
   }
-  void on_fin() { ++num_fins_; }
+  void on_fin(RankId from);
   /// Run one micro-queue (up to the cap, and to most_rows) and send the outputs back; returns how many rows.
   std::int64_t run(int layer, PlaceId place, PhaseClock& clock, std::int64_t most_rows = std::numeric_limits<std::int64_t>::max());
   /// In a pipeline, where rows of a later part of one source may have come before those of another source: the first so many rows of
@@ -67,6 +68,12 @@ class ExpertSide {
   void bring_forward(int layer, PlaceId place, std::span<const SourceRows> rows);
   /// In a pipeline: which part of each source the rows of the next calls came with; their outputs say so.
   void answer_for(std::span<const std::pair<RankId, PartTag>> sources);
+  /// All micro-queues of a layer with rows (each up to the cap), one behind the other: a grouped call, one stage in slow motion. The
+  /// outputs of a source leave together, behind the last of them.
+  std::int64_t run_layer(int layer, PhaseClock& clock);
+  /// A layer whose rows are few waits at most so long for those of sources that were seen at the layer before; its queues look empty
+  /// to the scheduler meanwhile. Called before each pick; 0 seconds: nothing waits.
+  void show_held(double now, double patience_s);
   /// Every source said FIN and nothing waits.
   [[nodiscard]] bool finished() const {
     return num_fins_ == options_.num_sources && counters_.rows_computed == counters_.rows_received;
@@ -100,7 +107,24 @@ class ExpertSide {
     [[nodiscard]] std::size_t size() const { return entries.size() - head; }
   };
 
+  /// A part of a call: so many rows of a place.
+  struct Share {
+    PlaceId place;
+    std::int64_t most_rows;
+  };
+  struct Layer {
+    std::int64_t rows = 0;
+    double first_s = 0;    // when the first of them came
+    bool held = false;     // the queue table knows of none
+  };
+
   static constexpr std::int32_t in_place = -1;
+  enum class Call : std::uint8_t { single, grouped };
+  std::int64_t run_shares(int layer, std::span<const Share> shares, Call call, PhaseClock& clock);
+  void compute(int layer, PlaceId place, std::size_t begin, std::size_t end, PhaseClock& clock);
+  [[nodiscard]] bool is_held(int layer) const;
+  void saw(RankId source, int layer);
+  void update_layer(int layer);
   [[nodiscard]] std::byte* stored(std::int32_t row) { return store_.get() + static_cast<std::size_t>(row) * row_bytes_; }
   std::int32_t store_row(const std::byte* hidden, std::int32_t num_users);
   void release_row(std::int32_t stored_row);
@@ -108,9 +132,10 @@ class ExpertSide {
   /// The queue table learns of the queues that grew.
   void show_grown(int layer);
   void take_rows(Queue& queue, std::int64_t most_rows);
+  void order_by_source();
   /// Says where each output goes, and opens a message for each block of those that travel.
   void open_messages();
-  void open_message(std::size_t begin, std::size_t num_rows);
+  void open_message(std::span<const std::size_t> entries);
   void seal_messages(int layer);
   void update_table(int layer, int place);
 
@@ -131,16 +156,23 @@ class ExpertSide {
   // The expert call that is being run, entries of one source side by side.
   struct Message {
     std::int32_t source;
-    std::size_t begin;  // of its entries in taken_
+    std::size_t begin;  // of its entries in order_
     std::uint32_t num_rows;
     bool in_place;
   };
   std::vector<Entry> taken_;
+  std::vector<Share> shares_;                          // of a grouped call
+  std::vector<std::size_t> ends_;                      // [shares] behind its entries in taken_
+  std::vector<std::size_t> order_;                     // entries of one source side by side, in order of arrival
   std::vector<const std::byte*> inputs_;               // of each entry
   std::vector<float*> outputs_;                        // of each entry
   std::vector<Message> messages_;                      // in the order of their entries
   std::vector<PartTag> parts_;                         // [sources] as answer_for said
-  double fixed_call_s_ = 0, expert_s_ = 0, longest_call_s_ = 0;
+  std::vector<Layer> waiting_;                         // [layer]
+  std::vector<int> last_layer_;                        // [source rank] of its last rows; -1: none yet, or it said FIN
+  int num_held_ = 0;
+  double now_ = 0, patience_s_ = 0;
+  double fixed_call_s_ = 0, row_s_ = 0, expert_s_ = 0, longest_call_s_ = 0;
   int max_hosted_ = 0;
   int num_fins_ = 0;
   ExpertCounters counters_;

@@ -32,6 +32,18 @@ SharedExperts shared_experts_in(PipelineOrder order) {
   return SharedExperts::behind_dispatch;
 }
 
+bool groups_calls(const Job& job) { return job.schedule.execution == Execution::async && job.schedule.group_expert_calls; }
+
+std::vector<int> layers_before(const ModelConfig& config) {
+  std::vector<int> moe;
+  for (int layer = 0; layer < config.num_layers; ++layer) {
+    if (config.is_moe(LayerId(layer))) moe.push_back(layer);
+  }
+  std::vector<int> before(static_cast<std::size_t>(config.num_layers), -1);
+  for (std::size_t i = 0; moe.size() > 1 && i < moe.size(); ++i) before[static_cast<std::size_t>(moe[i])] = moe[(i + moe.size() - 1) % moe.size()];
+  return before;
+}
+
 }  // namespace
 
 Job::Limits resolve_limits(const Job& job, const ModelConfig& config) {
@@ -114,7 +126,7 @@ StagePace RankEngine::make_pace() const {
   const double slowdown = has_experts(parts_.roles) ? slowdown_of(parts_.job, idx) : 1.0;
   if (!emulation_) return StagePace(slowdown);
   return {emulation_->times, emulation_->dilation, slowdown,
-          parts_.all_to_all != nullptr ? StagePace::ExpertStage::layer : StagePace::ExpertStage::call};
+          parts_.all_to_all != nullptr || groups_calls(parts_.job) ? StagePace::ExpertStage::layer : StagePace::ExpertStage::call};
 }
 
 std::unique_ptr<DelayedTransport> RankEngine::delay_messages() {
@@ -180,6 +192,7 @@ void RankEngine::make_loop(std::vector<int> hosted_per_layer, PhaseClock& clock,
                        .expert_ranks = parts_.expert_ranks,
                        .live = live_.get(),
                        .gather_short_batches = parts_.job.schedule.gather_short_batches,
+                       .group_expert_calls = groups_calls(parts_.job),
                        .pipeline = pipeline_.get()},
       std::move(beat));
 }
@@ -250,7 +263,8 @@ void RankEngine::make_expert_side() {
                              ? 0  // rows are read where they arrive
                              : static_cast<std::int64_t>(parts_.attention_ranks.size() - in_reach.size()) * limits_.max_tokens_in_flight,
       .num_sources = static_cast<int>(parts_.attention_ranks.size()),
-      .announce_in_place = parts_.all_to_all == nullptr};
+      .announce_in_place = parts_.all_to_all == nullptr,
+      .layer_before = layers_before(parts_.config)};
   expert_side_ = std::make_unique<ExpertSide>(options, *expert_stack_, stages_, *table_, outbox_, pace_, transport_.max_payload_bytes());
   for (const auto& [rank, rows] : in_reach) expert_side_->reach(rank, rows);
 }

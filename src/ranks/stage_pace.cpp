@@ -70,10 +70,11 @@ double StagePace::expert_call(double begin_s, std::int64_t rows) {
     return now_s() - begin_s;
   }
   if (expert_stage_ == ExpertStage::layer) {
-    layer_s_ += expert_slowdown_ * times_->expert_s(rows);
-  } else {
-    spend(expert_slowdown_ * times_->expert_call_s(rows));
+    const double call_s = expert_slowdown_ * times_->expert_s(rows);
+    layer_s_ += call_s;
+    return dilation_ * call_s;
   }
+  spend(expert_slowdown_ * times_->expert_call_s(rows));
   return dilation_ * expert_slowdown_ * times_->expert_call_s(rows);
 }
 

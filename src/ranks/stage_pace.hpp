@@ -65,6 +65,10 @@ class StagePace {
   }
   /// The end of an expert call that really began at `begin_s`; how long it lasts, on the clock.
   double expert_call(double begin_s, std::int64_t rows);
+  /// Between the calls of a group, in real time: others see progress.
+  void between_calls() {
+    if (!slow()) while_waiting_();
+  }
   /// The end of a layer's calls, where they are one stage.
   void expert_layer();
 

@@ -73,6 +73,7 @@ lookback = true
 block_layers = 4
 aging_ms = 10
 gather_short_batches = false
+group_expert_calls = false
 [limits]
 max_tokens_in_flight = 11
 segment_tokens = 12
@@ -95,6 +96,7 @@ prefix_cache = false
   EXPECT_EQ(j.schedule.block_layers, 4);
   EXPECT_EQ(j.schedule.aging_ms, 10.0);
   EXPECT_FALSE(j.schedule.gather_short_batches);
+  EXPECT_FALSE(j.schedule.group_expert_calls);
   EXPECT_EQ(j.limits.max_tokens_in_flight, 11);
   EXPECT_EQ(j.limits.segment_tokens, 12);
   EXPECT_EQ(j.limits.micro_batch_tokens, 16);

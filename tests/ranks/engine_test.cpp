@@ -88,6 +88,7 @@ TEST_P(EngineInvariance, BitsDoNotDependOnLayoutLimitsSchedulerOrInterleaving) {
     job.schedule.scheduler = c.scheduler;
     job.limits = {.max_tokens_in_flight = c.budget, .segment_tokens = 1 + c.budget / 4, .micro_batch_tokens = 16, .expert_rows = 5};
     ++seed;
+    job.schedule.group_expert_calls = seed % 3 != 0;
     for (const Rows rows : {Rows::travel, Rows::in_place}) {
       const EngineRun run = run_engines(test_model(), job, c.num_ranks, requests, seed, 1 + static_cast<int>(seed % 3), rows);
       EXPECT_EQ(to_hex(run.digest()), to_hex(alone.digest()))
@@ -108,16 +109,22 @@ TEST(Engine, OrderOfRequestsDoesNotChangeRows) {
   EXPECT_EQ(forward.digest(), backward.digest());
 }
 
-// Rows of two ranks come back to each a few at a time; calls are made so long that waiting for the rest pays.
-TEST(Engine, ShortBatchesAreGatheredWhereAPassCostsMuchAndTheBitsStay) {
+std::vector<Request> generations(int count, int prompt_tokens, int new_tokens) {
   std::mt19937_64 random(11);
   std::vector<Request> requests;
-  for (int i = 0; i < 12; ++i) {
-    requests.push_back({.custom_id = "g", .input_line = i + 1, .kind = RequestKind::generate_until, .context = random_tokens(random, 3)});
-    requests.back().sampling.max_tokens = 10;
+  for (int i = 0; i < count; ++i) {
+    requests.push_back({.custom_id = "g", .input_line = i + 1, .kind = RequestKind::generate_until, .context = random_tokens(random, prompt_tokens)});
+    requests.back().sampling.max_tokens = new_tokens;
   }
+  return requests;
+}
+
+// Rows of two ranks come back to each a few at a time; calls are made so long that waiting for the rest pays.
+TEST(Engine, ShortBatchesAreGatheredWhereAPassCostsMuchAndTheBitsStay) {
+  const std::vector<Request> requests = generations(12, 3, 10);
   Job job = small_job();
   job.layout.mode = LayoutMode::colocated;
+  job.schedule.group_expert_calls = false;
   job.placement.emulated_slowdown = {200, 200};
   const EngineRun at_once = run_engines(test_model(), job, 2, requests, 5);
   job.schedule.gather_short_batches = true;
@@ -128,6 +135,22 @@ TEST(Engine, ShortBatchesAreGatheredWhereAPassCostsMuchAndTheBitsStay) {
     fewest = std::min(fewest, gathered.micro_batches);
   }
   EXPECT_LT(4 * fewest, 3 * at_once.micro_batches) << fewest << " of " << at_once.micro_batches;
+}
+
+// Outputs of one expert after the other let segments go on one at a time, each with a pass of its own over the next layer.
+TEST(Engine, GroupedExpertCallsKeepBatchesWholeAndTheBits) {
+  const std::vector<Request> requests = generations(12, 3, 10);
+  for (const Rows rows : {Rows::travel, Rows::in_place}) {
+    Job job = small_job();
+    job.schedule.group_expert_calls = false;
+    const EngineRun single = run_engines(test_model(), job, 2, requests, 5, 1, rows);
+    job.schedule.group_expert_calls = true;
+    const EngineRun grouped = run_engines(test_model(), job, 2, requests, 5, 1, rows);
+    EXPECT_EQ(to_hex(grouped.digest()), to_hex(single.digest()));
+    expect_conserved(grouped);
+    EXPECT_LT(2 * grouped.micro_batches, single.micro_batches);
+    EXPECT_LT(grouped.expert_calls, single.expert_calls);
+  }
 }
 
 TEST(Engine, SlowMotionDoesNotChangeRows) {

@@ -61,7 +61,7 @@ TEST_F(StagePaceTest, WhatIsLateIsCountedAndCaughtUp) {
 TEST_F(StagePaceTest, ALayerOfCallsHasOneOverhead) {
   StagePace pace(times_, 2, 1.5, StagePace::ExpertStage::layer);
   pace.start();
-  for (int call = 0; call < 3; ++call) EXPECT_DOUBLE_EQ(pace.expert_call(0, 1), 12);
+  for (int call = 0; call < 3; ++call) EXPECT_DOUBLE_EQ(pace.expert_call(0, 1), 9);
   EXPECT_EQ(fake_now_s, 0);
   pace.expert_layer();
   EXPECT_NEAR(fake_now_s, 2 * 1.5 * (1 + 3 * 3), 1e-9);
