@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <optional>
 #include <system_error>
 #include <vector>
 
@@ -50,6 +51,9 @@ bool take_rank_and_sequence(std::string_view& name, BlockName& block) {
   return take(name, "r") && take_number(name, block.rank.value) && take(name, "-") && take_number(name, block.sequence);
 }
 
+/// There while results are being deleted: the journal of these results under another name, or an empty file.
+fs::path discard_mark(const fs::path& directory) { return journal_path(directory).concat(".discarded"); }
+
 /// Files in `directory` that a run has written, in the order in which they may be deleted: first those
 /// that make the folder look like a result.
 std::vector<fs::path> our_files(const fs::path& directory) {
@@ -69,6 +73,28 @@ std::vector<fs::path> our_files(const fs::path& directory) {
 bool has_no_record(const fs::path& directory) {
   const JournalContents journal = read_journal(directory);
   return journal.starts.empty() && journal.records.empty() && journal.damaged_lines.empty();
+}
+
+/// From here on, also when this process is killed, the results in the folder are no more, and whatever is left of them may be
+/// deleted: one rename, durable before the first file goes.
+void discard(const fs::path& directory) {
+  const fs::path mark = discard_mark(directory);
+  if (fs::exists(fs::symlink_status(journal_path(directory)))) {
+    fs::rename(journal_path(directory), mark);
+  } else if (FileDescriptor(::open(mark.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666)).get() < 0) {
+    os_failed("create", mark);
+  }
+  sync_directory(directory);
+}
+
+/// The first of these files that may not be deleted without --force-new.
+std::optional<fs::path> find_result(const fs::path& directory, const std::vector<fs::path>& files) {
+  for (const fs::path& file : files) {
+    // Of a run that ended before it committed the file, or before its very first record.
+    const bool leftover = file.extension() == ".tmp" || (file == journal_path(directory) && has_no_record(directory));
+    if (!leftover) return file;
+  }
+  return {};
 }
 
 void make_directories(const fs::path& directory) {
@@ -147,15 +173,20 @@ void make_output_directory(const fs::path& directory) {
 void prepare_output_directory(const fs::path& directory, OnExisting on_existing) {
   make_output_directory(directory);
   try {
-    const std::vector<fs::path> files = our_files(directory);
-    for (const fs::path& file : files) {
-      // Of a run that ended before it committed the file, or before its very first record.
-      const bool leftover = file.extension() == ".tmp" || (file == journal_path(directory) && has_no_record(directory));
-      if (!leftover && on_existing == OnExisting::resume)
-        refuse(directory, fmt::format("it already holds results: {}", file.filename().native()),
+    const fs::path mark = discard_mark(directory);
+    bool discarded = fs::exists(fs::symlink_status(mark));
+    if (const auto result = discarded ? std::nullopt : find_result(directory, our_files(directory))) {
+      if (on_existing == OnExisting::resume)
+        refuse(directory, fmt::format("it already holds results: {}", result->filename().native()),
                "choose another output.path, or pass --force-new to delete those results");
+      discard(directory);
+      discarded = true;
     }
-    for (const fs::path& file : files) fs::remove(file);
+    for (const fs::path& file : our_files(directory)) fs::remove(file);
+    if (discarded) {
+      sync_directory(blocks_path(directory));
+      fs::remove(mark);
+    }
     sync_directory(directory);
   } catch (const fs::filesystem_error& error) {
     refuse(directory, error.what(), "check its permissions, or choose another output.path");

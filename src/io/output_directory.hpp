@@ -22,7 +22,8 @@ enum class OnExisting : std::uint8_t {
 /// Failure(bad_usage) where it cannot be made or cannot be written; Failure(does_not_fit) where the disk is full.
 void make_output_directory(const std::filesystem::path& directory);
 
-/// Makes the folder ready for the first run in it. Failure(bad_usage) where it holds results (resume), or as above.
+/// Makes the folder ready for the first run in it. Failure(bad_usage) where it holds results (resume), or as above. Killed
+/// anywhere inside, it has either touched nothing that is there, or left a folder that is made ready with `resume` too.
 void prepare_output_directory(const std::filesystem::path& directory, OnExisting on_existing);
 
 std::filesystem::path blocks_path(const std::filesystem::path& directory);

@@ -210,12 +210,20 @@ io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, co
   return record;
 }
 
+/// Between two tensors a rank looks whether the run is to stop: reading may take minutes.
+TensorLookup stoppable(const TensorLookup& tensors, StopControl& stop) {
+  return [&](std::string_view name) {
+    stop.check_before_loop();
+    return tensors(name);
+  };
+}
+
 /// Weights, queues and loop of this rank.
-std::unique_ptr<RankEngine> make_engine(const Job& job, JobSetup& setup, comm::Transport& transport, PhaseClock& clock, RunMemory& memory,
+std::unique_ptr<RankEngine> make_engine(const Job& job, JobSetup& setup, const TensorLookup& tensors, comm::Transport& transport, PhaseClock& clock, RunMemory& memory,
                                         ClaimSource claim, RowSink sink, Heartbeat& heartbeat) {
   auto engine = std::make_unique<RankEngine>(RankEngine::Parts{.job = job,
                                                                .config = setup.config,
-                                                               .tensors = setup.tensors,
+                                                               .tensors = tensors,
                                                                .tokenizer = setup.tokenizer.get(),
                                                                .chat_template = setup.chat_template.get(),
                                                                .placement = *setup.group_placement,
@@ -353,6 +361,7 @@ JobOutcome run_in(RunMemory& memory, comm::Session& session, JobSetup& setup, co
   comm::RingTransport transport(memory.window());
   comm::ControlBoard board(session, memory.window());
   StopControl stop(board, limits, job.run.max_errors);
+  const TensorLookup tensors = stoppable(setup.tensors, stop);
   std::unique_ptr<io::BlockWriter> writer;
   std::unique_ptr<RankEngine> engine;
   std::optional<ProgressDisplay> display;
@@ -378,7 +387,7 @@ JobOutcome run_in(RunMemory& memory, comm::Session& session, JobSetup& setup, co
   };
   clock.mark(Phase::idle);
   together(session, [&] {
-    engine = make_engine(job, setup, transport, clock, memory, claim_lines(setup, board, stop, num_unknown_fields), sink, heartbeat);
+    engine = make_engine(job, setup, tensors, transport, clock, memory, claim_lines(setup, board, stop, num_unknown_fields), sink, heartbeat);
   });
   memory.publish(session);
   // Only now, when nothing but the run itself can fail: a job that could not start leaves no results behind.

@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "base/clock.hpp"
+#include "base/failure.hpp"
 #include "ranks/stop_signals.hpp"
 #include "ranks/time_left.hpp"
 
@@ -55,6 +57,15 @@ void StopControl::exchange(double now) {
   next_read_s_ = now + read_period_s;
   plan_.hear(board_.read(Counter::stop_at_once) > 0 ? 2 : board_.read(Counter::stop) > 0 ? 1 : 0, now);
   if (max_errors_ >= 0 && board_.read(Counter::rows_failed) + board_.read(Counter::rows_failed_before) > max_errors_) plan_.hear(2, now);
+}
+
+void StopControl::check_before_loop() {
+  const double now = now_s();
+  exchange(now);
+  if (!plan_.was_told() && !plan_.must_drop(now)) return;
+  throw Failure{ExitCode::stopped_early, std::string("stopped before the end (") +
+                                             (plan_.was_told() ? "a signal came" : "the walltime is near") +
+                                             " while the job was loaded; nothing was computed) run the job again to go on"};
 }
 
 bool StopControl::may_claim() {

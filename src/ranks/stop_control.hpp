@@ -28,6 +28,10 @@ class StopControl {
   /// what is claimed; `drop` once, where the time for that is over.
   Step look(double now);
 
+  /// Before the loop, while weights are read: Failure(stopped_early) where this run is to stop. Nothing is committed then, and
+  /// nothing has been computed.
+  void check_before_loop();
+
   /// Whether this rank may take another line.
   [[nodiscard]] bool may_claim();
   /// This rank took a line; all its rows are there.

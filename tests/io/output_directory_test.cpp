@@ -49,6 +49,17 @@ TEST_F(OutputDirectoryTest, ReplaceRemovesOursAndNothingElse) {
   EXPECT_FALSE(fs::exists(filled.directory / "results.h5.tmp"));
 }
 
+TEST_F(OutputDirectoryTest, WhatADeathWhileReplacingHasLeftIsNoResult) {
+  const FilledFolder filled = fill_folder(folder_ / "run", {.num_lines = 50});
+  write_master(filled.directory, sample_record(1));
+  fs::rename(journal_path(filled.directory), filled.directory / "journal.discarded");  // and no further
+  set_content(filled.directory / "blocks/own.h5", "mine");
+  prepare_output_directory(filled.directory, OnExisting::resume);
+  EXPECT_EQ(block_files(filled.directory), std::vector<fs::path>{filled.directory / "blocks/own.h5"});
+  EXPECT_FALSE(fs::exists(filled.directory / "journal.discarded"));
+  EXPECT_FALSE(fs::exists(master_path(filled.directory)));
+}
+
 TEST_F(OutputDirectoryTest, RefusesWhatCannotBeAFolder) {
   set_content(folder_ / "file", "in the way");
   EXPECT_TRUE(has(refusal(folder_ / "file"), "is a file"));

@@ -12,7 +12,8 @@
 // (half of a write, then SIGKILL), `job` (SIGKILL to all ranks of this machine), `launcher` (SIGKILL to the parent), `stop`
 // (SIGSTOP), `eio` (fails once), `full` (this and all later ones that need room fail with ENOSPC), `short` (half of a write),
 // `slow` (two seconds), `nolocks` (from the first operation on this file system has no fcntl locks).
-// Memory: `nomem` (no allocation of N MiB and more from the heap) and `nomap` (no private mapping of that size).
+// Memory: `nomem` (no allocation of N MiB and more from the heap), `nomap` (no private mapping of that size) and `stopmap`
+// (SIGSTOP before the first such mapping: while weights are loaded).
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -118,6 +119,14 @@ bool refused(const char* action, std::size_t bytes) {
   return true;
 }
 
+void stop_before_mapping(std::size_t bytes) {
+  static bool stopped = false;
+  if (stopped || !acts("stopmap") || bytes < static_cast<std::size_t>(faults.at) << 20) return;
+  stopped = true;
+  log_line("fault", "stopmap", "memory");
+  kill(getpid(), SIGSTOP);
+}
+
 template <class Write>
 ssize_t faulty_write(int fd, std::size_t bytes, Write write) {
   if (!is_ours(fd)) return write(bytes);
@@ -191,7 +200,10 @@ int posix_memalign(void** memory, size_t alignment, size_t bytes) {
 }
 
 void* mmap(void* at, size_t bytes, int protection, int flags, int fd, off_t offset) noexcept {
-  if ((flags & MAP_PRIVATE) != 0 && (flags & MAP_ANONYMOUS) != 0 && refused("nomap", bytes)) return MAP_FAILED;
+  if ((flags & MAP_PRIVATE) != 0 && (flags & MAP_ANONYMOUS) != 0) {
+    stop_before_mapping(bytes);
+    if (refused("nomap", bytes)) return MAP_FAILED;
+  }
   return reinterpret_cast<void*>(syscall(SYS_mmap, at, bytes, protection, flags, fd, offset));
 }
 

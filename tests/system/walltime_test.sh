@@ -47,6 +47,29 @@ start --set schedule.execution=pipeline --set layout.attention_ranks=2 --set run
 start --set run.grace_s=1000; kill -USR1 "$launcher"; wait_a_little; kill -TERM "${ranks[0]}"; stopped "SIGUSR1 to the launcher, then SIGTERM"
 goes_on "SIGUSR1 to the launcher, then SIGTERM" 3 --set layout.mode=colocated
 
+# While weights are loaded: the expert rank stops before it reads any, gets the signal there, and no rank begins the loop.
+while_loading() {  # while_loading WHAT: on what is in the folder
+  local code=0
+  : >"$work/log"
+  "$MPIRUN" default 3 env LD_PRELOAD="$IO_FAULTS" MOEBIUS_FAULT=stopmap@4 MOEBIUS_FAULT_RANK=2 MOEBIUS_FAULT_LOG="$work/log" \
+    "$MOEBIUS" run "$job_file" >"$work/stdout" 2>"$work/stderr" &
+  launcher=$!
+  for _ in $(seq 400); do grep -q '^fault stopmap' "$work/log" && break; wait_a_little; done
+  kill -USR1 "$(sed -n 's/^pid 2 //p' "$work/log")"
+  kill -CONT "$(sed -n 's/^pid 2 //p' "$work/log")"
+  wait "$launcher" || code=$?
+  [ $code -eq 75 ] || fail "$1: exit code $code, expected 75: $(cat "$work/stderr")"
+  [ "$(grep -c '^moebius: stopped before the end (a signal came while the job was loaded; nothing was computed) run the job again' "$work/stderr")" -eq 1 ] ||
+    fail "$1: not said once: $(cat "$work/stderr")"
+  [ ! -e "$work/out/lock" ] || fail "$1: the lock is still there"
+}
+start; kill -USR1 "${ranks[1]}"; stopped "a signal before another one while loading"
+while_loading "a signal while a resumed job is loaded"
+goes_on "a signal while a resumed job is loaded" 2
+rm -rf "$work/out"
+while_loading "a signal while a job is loaded"
+[ ! -e "$work/out" ] || fail "a signal while a job is loaded: results were begun"
+
 # A walltime: at its end nothing is left to do; each run gets further until one finishes.
 limited() {  # limited WHAT SECONDS ENV=VALUE... -- ARGS
   local what=$1 limit_ms=$(($2 * 1000)) settings=() code=0 loop_ms
