@@ -12,6 +12,7 @@ int main(int argc, char** argv) {
   int exit_code = 0;
   moebius::app::add_run_command(app, exit_code);
   moebius::app::add_verify_command(app, exit_code);
+  moebius::app::add_plan_command(app, exit_code);
   moebius::app::add_show_command(app, exit_code);
   moebius::app::add_make_model_command(app, exit_code);
   moebius::app::add_report_command(app, exit_code);

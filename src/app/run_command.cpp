@@ -46,6 +46,24 @@ std::string json_of(const ranks::EmulationSummary& emulation) {
                      emulation.missed_share, emulation.shortest_s);
 }
 
+/// Error of the prediction in parts of what was measured; of a bound, how far the run was from it.
+double prediction_error(const io::PredictedTable& predicted) { return predicted.seconds / predicted.measured_seconds - 1; }
+
+/// Members for a run that was predicted.
+std::string json_of(const io::PredictedTable& predicted) {
+  if (predicted.seconds <= 0) return {};
+  return fmt::format("\"predicted_s\":{:.9f},\"measured_s\":{:.9f},\"predicted_tokens\":{:.0f},\"predicted_layer_s\":{:.9f},\"measured_layer_s\":{:.9f},\"prediction_is_bound\":{},"
+                     "\"prediction_error\":{:.4f},",
+                     predicted.seconds, predicted.measured_seconds, predicted.tokens, predicted.layer_seconds, predicted.measured_layer_seconds, predicted.is_bound > 0,
+                     prediction_error(predicted));
+}
+
+std::string describe(const io::PredictedTable& predicted) {
+  if (predicted.seconds <= 0) return {};
+  return fmt::format("predicted: {}{:.6g} s, measured {:.6g} s ({:+.1f} %)\n", predicted.is_bound > 0 ? "at least " : "", predicted.seconds, predicted.measured_seconds,
+                     100 * prediction_error(predicted));
+}
+
 /// One line of JSON on stdout, for scripts.
 void print_json(const Job& job, const ranks::JobOutcome& outcome) {
   fmt::print("{{\"requests\":{},\"rows\":{},\"rows_failed\":{},\"rows_before\":{},\"requests_left\":{},\"restart_count\":{},\"tokens_fed\":{},\"tokens_out\":{},"
@@ -53,14 +71,14 @@ void print_json(const Job& job, const ranks::JobOutcome& outcome) {
              "\"tokens_per_s\":{:.1f},\"conserved\":{},\"imbalance\":{:.3f},\"overhead_share\":{:.4f},\"peak_rss_bytes\":{},"
              "\"inter_token_count\":{},\"inter_token_p50_s\":{:.6f},\"inter_token_p99_s\":{:.6f},\"expert_calls\":{},\"activated_max\":{:.3f},\"activated_mean\":{:.3f},\"rows_max\":{:.3f},\"rows_mean\":{:.3f},\"even_share\":{:.4f},"
              "\"pairs_kept\":{},\"pairs_dropped\":{},\"pairs_added\":{},\"generations\":{},\"experts_moved\":{},\"largest_stall_s\":{:.6f},\"longest_expert_call_s\":{:.6f},"
-             "\"emulated_slowdown\":[{}],{}\"digest\":\"{}\"}}\n",
+             "\"emulated_slowdown\":[{}],{}{}\"digest\":\"{}\"}}\n",
              outcome.requests, outcome.rows, outcome.rows_failed, outcome.rows_before, outcome.requests_left, outcome.restart_count, outcome.tokens_fed,
              outcome.tokens_out, outcome.root_tokens, outcome.root_tokens_reused, outcome.kv_blocks_evicted, outcome.load_bytes,
              outcome.load_s, outcome.loop_s, rate_of(outcome), outcome.conserved, outcome.imbalance, outcome.overhead_share,
              outcome.peak_rss_bytes, outcome.inter_token_count, outcome.inter_token_p50_s, outcome.inter_token_p99_s, outcome.expert_calls, outcome.activation.activated_max, outcome.activation.activated_mean,
              outcome.activation.rows_max, outcome.activation.rows_mean, outcome.activation.even_share, outcome.capacity.kept,
              outcome.capacity.dropped, outcome.capacity.added, outcome.generations, outcome.experts_moved, outcome.largest_stall_s, outcome.longest_expert_call_s,
-             fmt::join(job.placement.emulated_slowdown, ","), json_of(outcome.emulation), to_hex(outcome.digest));
+             fmt::join(job.placement.emulated_slowdown, ","), json_of(outcome.emulation), json_of(outcome.predicted), to_hex(outcome.digest));
 }
 
 bool has_too_many_errors(const Job::Run& run, const ranks::JobOutcome& outcome) {
@@ -116,6 +134,7 @@ void report(const ResolvedJob& resolved, const ranks::JobOutcome& outcome) {
   const auto& slowdown = resolved.job.placement.emulated_slowdown;
   if (!slowdown.empty()) fmt::print(stderr, "emulated slowdown of the expert ranks: {} (others 1)\n", fmt::join(slowdown, " "));
   fmt::print(stderr, "{}", ranks::describe(outcome.emulation, outcome.emulation_text));
+  fmt::print(stderr, "{}", describe(outcome.predicted));
   print_json(resolved.job, outcome);
 }
 

@@ -8,18 +8,20 @@
 #include <vector>
 
 #include "base/model_config.hpp"
+#include "base/stage_costs.hpp"
 
 namespace moebius {
 
 /// replicate: every rank has a whole model and exchanges no rows, the control that often wins where the model fits.
-enum class LayoutMode : std::uint8_t { split, colocated, replicate };
+/// automatic: the one that the plan of the job recommends (ranks/job_plan.hpp), which stands in its place once a run begins.
+enum class LayoutMode : std::uint8_t { split, colocated, replicate, automatic };
 /// async: each rank runs whichever queue its scheduler picks. lockstep: all ranks step through the layers together, the
 /// conventional way and the baseline of every comparison.
 /// pipeline: a fixed order of micro-batches and token parts between attention and expert ranks.
 enum class Execution : std::uint8_t { async, lockstep, pipeline };
 /// Order of a micro-batch's shared experts S in a pipeline: behind its attention A (A0 S0 A1 S1 ..), or behind all (A0 A1 .. S0 S1 ..);
-/// fused: a part of A, before its rows go to the experts.
-enum class PipelineOrder : std::uint8_t { asas, aass, fused };
+/// fused: a part of A, before its rows go to the experts. automatic: asas or aass, whichever the solver finds faster.
+enum class PipelineOrder : std::uint8_t { asas, aass, fused, automatic };
 enum class SchedulerKind : std::uint8_t { defrag, mtfs, flfs, mbflfs };
 enum class ProgressKind : std::uint8_t { automatic, bar, json, off };
 /// Which rank has which expert (policy/plan_placement.hpp). `gem` is GEM-style, reconstructed (arXiv 2605.19945).
@@ -31,8 +33,8 @@ enum class CapacityMethod : std::uint8_t { off, drop, expanded_drop, one_shot, r
 enum class CapacityMetric : std::uint8_t { score, order, reverse, random };
 enum class CapacityScope : std::uint8_t { expert, device };
 enum class CapacityPhase : std::uint8_t { all, prompts, generation };
-/// Whose times the stages of a run in slow motion last (policy/device_model.hpp). none: real time.
-enum class EmulatedDevice : std::uint8_t { none, h100, a100, custom };
+/// Whose times the stages of a run in slow motion last (policy/device_model.hpp). none: real time. measured: those of plan.profile.
+enum class EmulatedDevice : std::uint8_t { none, h100, a100, custom, measured };
 enum class EmulatedLink : std::uint8_t { nvlink, pcie, network, custom };
 /// Whose sizes count. own: those of the checkpoint.
 enum class EmulatedModel : std::uint8_t { own, mixtral_8x7b, qwen3_30b_a3b, qwen3_235b_a22b, deepseek_v2_lite, deepseek_v3 };
@@ -70,9 +72,9 @@ struct Job {
     bool group_expert_calls = true;    ///< async: all experts of a layer that have rows run one behind the other, as one grouped product
   } schedule;
   struct Pipeline {
-    int r1 = 0;  ///< micro-batches of a rank's mini-batch; 0: max_tokens_in_flight / micro_batch_tokens, two at least
-    int r2 = 0;  ///< token parts of a micro-batch; 0: one
-    PipelineOrder order = PipelineOrder::asas;
+    int r1 = 0;  ///< micro-batches of a rank's mini-batch; 0: by the solver
+    int r2 = 0;  ///< token parts of a micro-batch; 0: by the solver
+    PipelineOrder order = PipelineOrder::automatic;
   } pipeline;
   struct Limits {
     int max_tokens_in_flight = 1024;  ///< per attention rank; bounds expert queue memory
@@ -113,6 +115,11 @@ struct Job {
     double min_mean_load = 16.0;      ///< no capacity where an expert has fewer rows in the mean
     int rounds = 1;                   ///< reroute: how often a dropped pair looks for another expert
   } capacity;
+  /// What plans, the solver of pipelines and emulation.device = profile count with.
+  struct Plan {
+    std::string profile;  ///< a file that moebius profile wrote; empty: none
+    StageCosts costs;     ///< those in it: no key, read where they are needed (ranks/measured_costs.hpp)
+  } plan;
   /// Slow motion. A number that is 0 is that of the preset.
   struct Emulation {
     EmulatedDevice device = EmulatedDevice::none;

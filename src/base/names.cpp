@@ -38,6 +38,7 @@ const char* to_string(LayoutMode mode) {
     case LayoutMode::split: return "split";
     case LayoutMode::colocated: return "colocated";
     case LayoutMode::replicate: return "replicate";
+    case LayoutMode::automatic: return "auto";
   }
   return "?";
 }
@@ -56,6 +57,7 @@ const char* to_string(PipelineOrder order) {
     case PipelineOrder::asas: return "asas";
     case PipelineOrder::aass: return "aass";
     case PipelineOrder::fused: return "fused";
+    case PipelineOrder::automatic: return "auto";
   }
   return "?";
 }
@@ -141,6 +143,7 @@ const char* to_string(EmulatedDevice device) {
     case EmulatedDevice::h100: return "h100";
     case EmulatedDevice::a100: return "a100";
     case EmulatedDevice::custom: return "custom";
+    case EmulatedDevice::measured: return "profile";
   }
   return "?";
 }

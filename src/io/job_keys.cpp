@@ -60,9 +60,9 @@ void add_paths_and_layout(std::vector<JobKey>& keys) {
                   "folder for the results; made where it is missing"});
   keys.push_back({"layout.mode", Effect::execution,
                   choice(
-                      std::vector{LayoutMode::split, LayoutMode::colocated, LayoutMode::replicate}, {"auto"},
+                      std::vector{LayoutMode::split, LayoutMode::colocated, LayoutMode::replicate, LayoutMode::automatic}, {},
                       [](auto& j) -> auto& { return j.layout.mode; }),
-                  "split: ranks have attention or experts; colocated: every rank has both (as has one rank alone); replicate: every rank a whole model"});
+                  "split: ranks have attention or experts; colocated: every rank has both (as has one rank alone); replicate: every rank a whole model; auto: as moebius plan recommends"});
   keys.push_back({"layout.attention_ranks", Effect::execution,
                   integer(
                       0, most_ranks, [](auto& j) -> auto& { return j.layout.attention_ranks; }),
@@ -116,15 +116,15 @@ void add_pipeline(std::vector<JobKey>& keys) {
   keys.push_back({"pipeline.r1", Effect::execution,
                   integer(
                       0, most_parts, [](auto& j) -> auto& { return j.pipeline.r1; }),
-                  "micro-batches that the tokens in flight of a rank are cut into; 0: as micro_batch_tokens says, two at least"});
+                  "micro-batches that the tokens in flight of a rank are cut into; 0: as the solver finds best for each mini-batch"});
   keys.push_back({"pipeline.r2", Effect::execution,
                   integer(
                       0, most_parts, [](auto& j) -> auto& { return j.pipeline.r2; }),
-                  "token parts in which a micro-batch goes to the experts; 0: one"});
+                  "token parts in which a micro-batch goes to the experts; 0: as the solver finds best"});
   keys.push_back({"pipeline.order", Effect::execution,
                   choice(
-                      std::vector{PipelineOrder::asas, PipelineOrder::aass, PipelineOrder::fused}, {}, [](auto& j) -> auto& { return j.pipeline.order; }),
-                  "shared experts of a micro-batch: behind its attention, behind that of all micro-batches, or before its rows leave (ping-pong)"});
+                      std::vector{PipelineOrder::automatic, PipelineOrder::asas, PipelineOrder::aass, PipelineOrder::fused}, {}, [](auto& j) -> auto& { return j.pipeline.order; }),
+                  "shared experts of a micro-batch: behind its attention, behind that of all micro-batches, or before its rows leave (ping-pong); auto: the better of the first two"});
 }
 
 void add_limits(std::vector<JobKey>& keys) {
@@ -251,13 +251,15 @@ void add_capacity(std::vector<JobKey>& keys) {
                   "reroute: how many other experts a dropped row tries"});
 }
 
-void add_emulation(std::vector<JobKey>& keys) {
+void add_plan_and_emulation(std::vector<JobKey>& keys) {
   using enum EmulatedModel;
+  keys.push_back({"plan.profile", Effect::execution, OptionalPathKey{[](Job& j) -> std::string& { return j.plan.profile; }},
+                  "costs of stages and links, from moebius profile; what layout.mode = auto, the solver of pipelines and predictions count with"});
   keys.push_back({"emulation.device", Effect::execution,
                   choice(
-                      std::vector{EmulatedDevice::none, EmulatedDevice::h100, EmulatedDevice::a100, EmulatedDevice::custom}, {},
+                      std::vector{EmulatedDevice::none, EmulatedDevice::h100, EmulatedDevice::a100, EmulatedDevice::custom, EmulatedDevice::measured}, {},
                       [](auto& j) -> auto& { return j.emulation.device; }),
-                  "slow motion: every stage lasts as long as on this device, times emulation.dilation; none: real time"});
+                  "slow motion: every stage lasts as long as on this device, times emulation.dilation; profile: the machine of plan.profile; none: real time"});
   keys.push_back({"emulation.model", Effect::execution,
                   choice(
                       std::vector{own, mixtral_8x7b, qwen3_30b_a3b, qwen3_235b_a22b, deepseek_v2_lite, deepseek_v3}, {},
@@ -346,7 +348,7 @@ std::vector<JobKey> make_table() {
   add_replicas(keys);
   add_rebalance(keys);
   add_capacity(keys);
-  add_emulation(keys);
+  add_plan_and_emulation(keys);
   add_run(keys);
   return keys;
 }

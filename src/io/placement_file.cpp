@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <fstream>
+#include <span>
 
 #include "io/durable_file.hpp"
 #include "io/strict_json.hpp"
@@ -90,9 +91,51 @@ void write_placement_file(const std::filesystem::path& path, const PlacementFile
   write_json(path, text + "]}\n");
 }
 
+namespace {
+
+struct CostKey {
+  const char* name;
+  std::span<double> (*of)(StageCosts&);
+};
+constexpr CostKey cost_keys[] = {{"attention", [](StageCosts& costs) { return std::span<double>(costs.attention); }},
+                                 {"expert", [](StageCosts& costs) { return std::span<double>(costs.expert); }},
+                                 {"shared", [](StageCosts& costs) { return std::span<double>(costs.shared); }},
+                                 {"dense", [](StageCosts& costs) { return std::span<double>(costs.dense); }},
+                                 {"head", [](StageCosts& costs) { return std::span<double>(costs.head); }},
+                                 {"link_in_node", [](StageCosts& costs) { return std::span<double>(costs.link_in_node); }},
+                                 {"link_between_nodes", [](StageCosts& costs) { return std::span<double>(costs.link_between_nodes); }}};
+
+StageCosts read_costs(const File& file) {
+  StageCosts costs;
+  if (!file.root().contains("costs")) return costs;
+  for (const CostKey& key : cost_keys) {
+    const std::string where = std::string("costs.") + key.name;
+    const Json& numbers = file.list(file.root()["costs"], key.name);
+    const std::span<double> to = key.of(costs);
+    if (numbers.size() != to.size()) file.fail(where, fmt::format("it must have {} numbers", to.size()));
+    for (std::size_t i = 0; i < to.size(); ++i) {
+      if (!numbers[i].is_number() || !(numbers[i].get<double>() >= 0)) file.fail(where, "a number is never negative");
+      to[i] = numbers[i].get<double>();
+    }
+  }
+  return costs;
+}
+
+Json json_of(StageCosts costs) {
+  Json json = Json::object();
+  for (const CostKey& key : cost_keys) {
+    Json numbers = Json::array();
+    for (const double number : key.of(costs)) numbers.push_back(number);
+    json[key.name] = numbers;
+  }
+  return json;
+}
+
+}  // namespace
+
 SpeedProfile read_speed_profile(const std::filesystem::path& path) {
   const File file(path, profile_format);
-  SpeedProfile profile{.model_path = file.text(file.root(), "model_path"), .compute = file.text(file.root(), "compute"), .node = {}, .curves = {}};
+  SpeedProfile profile{.model_path = file.text(file.root(), "model_path"), .compute = file.text(file.root(), "compute"), .costs = read_costs(file), .node = {}, .curves = {}};
   for (const Json& rank : file.list(file.root(), "ranks")) {
     const std::string where = fmt::format("ranks[{}].points", profile.curves.size());
     if (!rank.is_object()) file.fail("ranks", "each entry must be an object");
@@ -116,7 +159,8 @@ void write_speed_profile(const std::filesystem::path& path, const SpeedProfile& 
     for (const SpeedProfile::Point& point : profile.curves[i]) points.push_back({point.rows, point.seconds});
     ranks.push_back({{"node", profile.node[i]}, {"points", points}});
   }
-  const Json json = {{"format", profile_format}, {"model_path", profile.model_path}, {"compute", profile.compute}, {"ranks", ranks}};
+  Json json = {{"format", profile_format}, {"model_path", profile.model_path}, {"compute", profile.compute}, {"ranks", ranks}};
+  if (profile.costs.known()) json["costs"] = json_of(profile.costs);
   write_json(path, json.dump(1) + "\n");
 }
 

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "base/stage_costs.hpp"
+
 namespace moebius::io {
 
 struct PlacementFile {
@@ -28,6 +30,7 @@ struct SpeedProfile {
     bool operator==(const Point&) const = default;
   };
   std::string model_path, compute;
+  StageCosts costs;                        ///< of stages and links; not known in files of older versions
   std::vector<std::string> node;           ///< [expert ranks]
   std::vector<std::vector<Point>> curves;  ///< [expert ranks] by ascending rows
   bool operator==(const SpeedProfile&) const = default;

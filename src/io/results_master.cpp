@@ -12,6 +12,7 @@
 #include "io/block_index.hpp"
 #include "io/durable_file.hpp"
 #include "io/emulation_table.hpp"
+#include "io/predicted_table.hpp"
 #include "io/output_directory.hpp"
 #include "io/run_tables.hpp"
 #include "io/utc_time.hpp"
@@ -158,6 +159,7 @@ MasterSummary write_master(const std::filesystem::path& directory, const RunReco
   write_row_tables(file.get(), layout);
   write_run_tables(file.get(), record);
   write_emulation(file.get(), record.emulation);
+  write_predicted(file.get(), record.predicted);
   file.close(temporary.native());
   const std::uint64_t checksum = file_checksum(temporary);
   commit_file(temporary, name);

@@ -124,6 +124,14 @@ struct EmulationTable {
   bool operator==(const EmulationTable&) const = default;
 };
 
+/// What the plan of the run said, beside what it took; zeros where nothing was predicted. Seconds and layers are those of the device in
+/// slow motion.
+struct PredictedTable {
+  double seconds = 0, measured_seconds = 0, tokens = 0, measured_tokens = 0, layer_seconds = 0, measured_layer_seconds = 0;
+  double is_bound = 0;  ///< 1: the run can only be slower
+  bool operator==(const PredictedTable&) const = default;
+};
+
 /// A change of the placement while the job ran.
 struct PlacementChange {
   double time_s = 0;            ///< since the start of the loop
@@ -168,6 +176,7 @@ struct RunRecord {
   ExpertActivation activation;
   CapacityTable capacity;
   EmulationTable emulation;
+  PredictedTable predicted;
   std::vector<PlacementChange> changes;  ///< one for each generation after the first
   std::vector<RankRebalance> rebalance;  ///< of all ranks; empty where experts stay where they are
 };

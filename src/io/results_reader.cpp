@@ -8,6 +8,7 @@
 #include "base/check.hpp"
 #include "io/block_index.hpp"
 #include "io/emulation_table.hpp"
+#include "io/predicted_table.hpp"
 #include "io/hdf5_data.hpp"
 #include "io/output_directory.hpp"
 #include "io/rows_file.hpp"
@@ -120,5 +121,6 @@ CapacityTable ResultsReader::capacity() const { return table(read_capacity); }
 std::vector<RankRebalance> ResultsReader::rebalance() const { return table(read_rebalance); }
 std::vector<PlacementChange> ResultsReader::placement_changes() const { return table(read_placement_changes); }
 EmulationTable ResultsReader::emulation() const { return table(read_emulation); }
+PredictedTable ResultsReader::predicted() const { return table(read_predicted); }
 
 }  // namespace moebius::io

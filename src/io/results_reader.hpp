@@ -56,6 +56,7 @@ class ResultsReader {
   [[nodiscard]] ExpertActivation expert_activation() const;
   [[nodiscard]] CapacityTable capacity() const;
   [[nodiscard]] EmulationTable emulation() const;
+  [[nodiscard]] PredictedTable predicted() const;
   [[nodiscard]] std::vector<PlacementChange> placement_changes() const;
   [[nodiscard]] std::vector<RankRebalance> rebalance() const;
 

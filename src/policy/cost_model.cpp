@@ -77,6 +77,18 @@ std::optional<std::vector<double>> fit_with(std::span<const CostSample> samples,
   return coefficients;
 }
 
+/// How well it fits.
+void judge(std::span<const CostSample> samples, CostFit& fit) {
+  double mean = 0, spread = 0;
+  for (const CostSample& sample : samples) mean += sample.time_s / static_cast<double>(samples.size());
+  for (const CostSample& sample : samples) {
+    spread += (sample.time_s - mean) * (sample.time_s - mean);
+    if (sample.time_s > 0) fit.worst_residual = std::max(fit.worst_residual, std::abs(sample.time_s - fit.at(sample.terms)) / sample.time_s);
+  }
+  constexpr double exact = 1e-24;
+  fit.r_squared = spread > exact * mean * mean ? 1 - squared_error(samples, fit.coefficients) / spread : (fit.worst_residual < 1e-9 ? 1.0 : 0.0);
+}
+
 }  // namespace
 
 double CostFit::at(std::span<const double> terms) const {
@@ -97,7 +109,7 @@ CostFit fit_cost(std::span<const CostSample> samples) {
   for (const CostSample& sample : samples) MOEBIUS_EXPECT(sample.terms.size() == num_terms);
   // The best fit without negative coefficients is the free fit of some subset of terms; there are few.
   CostFit fit{.coefficients = std::vector<double>(num_terms, 0.0)};
-  double error = squared_error(samples, fit.coefficients), mean = 0, spread = 0;
+  double error = squared_error(samples, fit.coefficients);
   for (unsigned used = 1; used < (1U << num_terms); ++used) {
     const auto coefficients = fit_with(samples, num_terms, used);
     if (!coefficients) continue;
@@ -106,13 +118,19 @@ CostFit fit_cost(std::span<const CostSample> samples) {
       fit.coefficients = *coefficients;
     }
   }
-  for (const CostSample& sample : samples) mean += sample.time_s / static_cast<double>(samples.size());
-  for (const CostSample& sample : samples) {
-    spread += (sample.time_s - mean) * (sample.time_s - mean);
-    if (sample.time_s > 0) fit.worst_residual = std::max(fit.worst_residual, std::abs(sample.time_s - fit.at(sample.terms)) / sample.time_s);
+  judge(samples, fit);
+  return fit;
+}
+
+CostFit fit_relative(std::span<const CostSample> samples) {
+  std::vector<CostSample> scaled(samples.begin(), samples.end());
+  for (CostSample& sample : scaled) {
+    MOEBIUS_EXPECT(sample.time_s > 0);
+    for (double& term : sample.terms) term /= sample.time_s;
+    sample.time_s = 1;
   }
-  constexpr double exact = 1e-24;
-  fit.r_squared = spread > exact * mean * mean ? 1 - error / spread : (fit.worst_residual < 1e-9 ? 1.0 : 0.0);
+  CostFit fit{.coefficients = fit_cost(scaled).coefficients};
+  judge(samples, fit);
   return fit;
 }
 

@@ -32,5 +32,8 @@ std::vector<double> link_terms(double bytes);
 /// Least squares over all samples, each weighed alike. Needs samples of like many terms (1 to 6), at least as many as terms;
 /// a term that cannot be told from others, or would get less than nothing, gets 0.
 CostFit fit_cost(std::span<const CostSample> samples);
+/// The same with each sample weighed by 1 / its time squared: as good for small stages as for large ones in proportion. R^2 and the
+/// worst residual are those of the times themselves.
+CostFit fit_relative(std::span<const CostSample> samples);
 
 }  // namespace moebius::policy

@@ -2,6 +2,7 @@
 #include "policy/device_model.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/failure.hpp"
 
@@ -81,10 +82,7 @@ void check_shape(const ModelConfig& published, const ModelConfig& checkpoint, co
 }
 
 ModelSizes sizes_of(const Job& job, const ModelConfig& checkpoint) {
-  if (job.emulation.model == EmulatedModel::own) {
-    const auto element = static_cast<double>(element_bytes(job.model.compute));
-    return {.name = "own", .config = checkpoint, .weight_bytes = element, .kv_bytes = element, .hidden_bytes = element, .output_bytes = sizeof(float)};
-  }
+  if (job.emulation.model == EmulatedModel::own) return own_sizes(checkpoint, job.model.compute);
   ModelSizes sizes = published_model(job.emulation.model);
   if (job.emulation.shape == EmulatedShape::published) {
     check_shape(sizes.config, checkpoint, to_string(job.emulation.model));
@@ -129,6 +127,12 @@ StageTimes::StageTimes(Device device, ModelSizes model)
   flops_per_pair_ = 2.0 * config.num_heads * (config.is_mla() ? latent + config.kv_lora_rank : 2.0 * config.head_dim);
 }
 
+StageTimes::StageTimes(std::string name, const StageCosts& costs, ModelSizes model) : StageTimes(Device{.name = std::move(name), .flops = 1, .bytes_per_s = 1}, std::move(model)) {
+  costs_ = costs;
+}
+
+double StageTimes::line_s(const std::array<double, 2>& cost, std::int64_t rows) { return rows > 0 ? cost[0] + cost[1] * static_cast<double>(rows) : 0.0; }
+
 double StageTimes::roofline_s(double efficiency, double num_weights, std::int64_t rows, double more_flops) const {
   const std::int64_t tile = device_.row_tile;
   const auto computed_rows = static_cast<double>((rows + tile - 1) / tile * tile);
@@ -141,31 +145,45 @@ double StageTimes::attention_roofline_s(double num_weights, std::int64_t rows, d
 
 double StageTimes::ffn_s(int width, std::int64_t rows) const { return rows > 0 ? roofline_s(device_.efficiency, 3.0 * model_.config.hidden_size * width, rows) : 0.0; }
 
-double StageTimes::expert_s(std::int64_t rows) const { return ffn_s(model_.config.moe_intermediate_size, rows); }
+double StageTimes::expert_s(std::int64_t rows) const {
+  if (costs_) return costs_->expert[1] * static_cast<double>(rows);  // beside the overhead
+  return ffn_s(model_.config.moe_intermediate_size, rows);
+}
 
 double StageTimes::attention_s(const AttentionWork& work) const {
+  if (costs_) {
+    const auto& cost = costs_->attention;
+    return cost[0] + cost[1] * static_cast<double>(work.rows) + cost[2] * static_cast<double>(work.score_pairs) + cost[3] * static_cast<double>(work.kv_positions);
+  }
   return device_.attention_overhead_s + attention_roofline_s(attention_weights_, work.rows, flops_per_pair_ * static_cast<double>(work.score_pairs)) +
          copy_s(static_cast<double>(work.kv_positions) * kv_numbers_ * model_.kv_bytes);
 }
 
-double StageTimes::router_s(std::int64_t rows) const { return attention_roofline_s(static_cast<double>(model_.config.hidden_size) * model_.config.num_experts, rows); }
+double StageTimes::router_s(std::int64_t rows) const {
+  if (costs_) return 0;  // measured with attention, and so is combine
+  return attention_roofline_s(static_cast<double>(model_.config.hidden_size) * model_.config.num_experts, rows);
+}
 
 double StageTimes::combine_s(std::int64_t rows) const {
+  if (costs_) return 0;
   const double row_bytes = model_.config.hidden_size * (model_.config.experts_per_token * model_.output_bytes + 2 * residual_bytes);
   return copy_s(static_cast<double>(rows) * row_bytes);
 }
 
 double StageTimes::shared_experts_s(std::int64_t rows) const {
+  if (costs_) return line_s(costs_->shared, rows);
   return model_.config.shared_intermediate_size > 0 ? expert_overhead_s() + ffn_s(model_.config.shared_intermediate_size, rows) : 0.0;
 }
 
 double StageTimes::dense_mlp_s(std::int64_t rows) const {
+  if (costs_) return line_s(costs_->dense, rows);
   const ModelConfig& config = model_.config;
   return expert_overhead_s() + ffn_s(config.intermediate_size > 0 ? config.intermediate_size : config.experts_per_token * config.moe_intermediate_size, rows);
 }
 
 double StageTimes::lm_head_s(std::int64_t rows) const {
   if (rows == 0) return 0;
+  if (costs_) return line_s(costs_->head, rows);
   return device_.attention_overhead_s + attention_roofline_s(static_cast<double>(model_.config.hidden_size) * model_.config.vocab_size, rows);
 }
 
@@ -177,8 +195,25 @@ double StageTimes::outputs_bytes(std::int64_t pairs) const {
   return static_cast<double>(pairs) * (model_.config.hidden_size * model_.output_bytes + tag_bytes);
 }
 
+ModelSizes own_sizes(const ModelConfig& config, ComputeType compute) {
+  const auto element = static_cast<double>(element_bytes(compute));
+  return {.name = "own", .config = config, .weight_bytes = element, .kv_bytes = element, .hidden_bytes = element, .output_bytes = sizeof(float)};
+}
+
+Link measured_link(const StageCosts& costs) {
+  const bool nodes = costs.link_between_nodes[1] > 0;
+  const auto& cost = nodes ? costs.link_between_nodes : costs.link_in_node;
+  return {nodes ? "between nodes, measured" : "within a node, measured", cost[0], cost[1] > 0 ? 1 / cost[1] : std::numeric_limits<double>::infinity()};
+}
+
 std::optional<Emulation> make_emulation(const Job& job, const ModelConfig& config) {
   if (!job.emulation.on()) return std::nullopt;
+  if (job.emulation.device == EmulatedDevice::measured) {
+    if (!job.plan.costs.known() || job.emulation.model != EmulatedModel::own) {
+      throw Failure{ExitCode::bad_usage, "emulation.device is \"profile\" (it needs measured costs of the checkpoint's own sizes) set plan.profile, and emulation.model = \"own\""};
+    }
+    return Emulation{StageTimes("the machine of " + job.plan.profile, job.plan.costs, own_sizes(config, job.model.compute)), measured_link(job.plan.costs), job.emulation.dilation};
+  }
   return Emulation{StageTimes(device_of(job.emulation), sizes_of(job, config)), link_of(job.emulation), job.emulation.dilation};
 }
 

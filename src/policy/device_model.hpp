@@ -10,12 +10,14 @@
 // F and BW are what programs reach: the device's rates times a stated efficiency, which may be another one for attention
 // (stages and LM head) than for feed-forward networks.
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
 
 #include "base/job.hpp"
 #include "base/model_config.hpp"
+#include "base/stage_costs.hpp"
 #include "policy/link_model.hpp"
 
 namespace moebius::policy {
@@ -50,10 +52,12 @@ struct AttentionWork {
 class StageTimes {
  public:
   StageTimes(Device device, ModelSizes model);
+  /// Of a machine that was measured with this model (stage_costs.hpp), in place of a roofline.
+  StageTimes(std::string name, const StageCosts& costs, ModelSizes model);
   [[nodiscard]] const Device& device() const { return device_; }
   [[nodiscard]] const ModelSizes& model() const { return model_; }
 
-  [[nodiscard]] double expert_overhead_s() const { return device_.expert_overhead_s; }
+  [[nodiscard]] double expert_overhead_s() const { return costs_ ? costs_->expert[0] : device_.expert_overhead_s; }
   /// One expert without a_e; 0 rows: nothing.
   [[nodiscard]] double expert_s(std::int64_t rows) const;
   [[nodiscard]] double expert_call_s(std::int64_t rows) const { return rows > 0 ? expert_overhead_s() + expert_s(rows) : 0.0; }
@@ -75,15 +79,23 @@ class StageTimes {
   [[nodiscard]] double attention_roofline_s(double num_weights, std::int64_t rows, double more_flops = 0) const;
   /// Reading or writing so much, on attention ranks.
   [[nodiscard]] double copy_s(double bytes) const { return bytes / (device_.bytes_per_s * device_.attention_efficiency); }
+  static double line_s(const std::array<double, 2>& cost, std::int64_t rows);
   [[nodiscard]] double ffn_s(int width, std::int64_t rows) const;
 
   Device device_;
   ModelSizes model_;
+  std::optional<StageCosts> costs_;
   double attention_weights_, kv_numbers_, flops_per_pair_;  // of a layer; of a position; of a query and a key
 };
 
+/// The link that was measured: the slower class where there are two.
+Link measured_link(const StageCosts& costs);
+
 /// Sizes as published, in published_models.cpp. `own` is no published model.
 ModelSizes published_model(EmulatedModel model);
+
+/// Those of a checkpoint as it is computed.
+ModelSizes own_sizes(const ModelConfig& config, ComputeType compute);
 
 struct Emulation {
   StageTimes times;

@@ -53,7 +53,8 @@ RankLayout decide_layout(int num_ranks, LayoutMode mode, int attention_ranks, in
   if (attention_ranks < 0 || expert_ranks < 0) {
     refuse(attention_ranks, expert_ranks, "a number of ranks is never negative", "give 0 to leave a count open");
   }
-  if (num_ranks == 1 || mode != LayoutMode::split) return colocated(num_ranks, mode, attention_ranks, expert_ranks);
+  const bool split = mode == LayoutMode::split || mode == LayoutMode::automatic;
+  if (num_ranks == 1 || !split) return colocated(num_ranks, mode, attention_ranks, expert_ranks);
 
   int num_attention = attention_ranks;
   if (num_attention == 0) num_attention = expert_ranks == 0 ? (num_ranks + 1) / 2 : num_ranks - expert_ranks;

@@ -5,6 +5,7 @@
 //   one rank     holds both roles, whatever the mode
 //   colocated    every rank holds both roles
 //   replicate    every rank holds both roles and all experts: no rank needs another
+//   auto         as split: what follows a plan has put the mode of the plan in its place (ranks/job_plan.hpp)
 //   split        ranks 0..A-1 attention, A..N-1 experts; counts left at 0 are filled in: both open = half
 //                of the ranks, rounded up, for attention; one open = what the other leaves
 

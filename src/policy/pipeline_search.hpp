@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 
 #include "policy/pipeline_schedule.hpp"
 
@@ -21,12 +22,16 @@ struct PipelineSearch {
   int num_layers = 1;
   int max_samples = 1;    ///< M: of a rank at once, by memory or by budget
   int fixed_samples = 0;  ///< B: all samples of a rank, in micro-batches that divide them; 0: as many as pay
+  int even_samples = 0;   ///< all samples of a rank, cut evenly into any number of micro-batches from min_r1 on; 0: whole samples in each
+  int min_r1 = 1;
   int rows_per_sample = 1;  ///< a part holds at least a row
   int max_r1 = 0, max_r2 = 0;  ///< 0: no limit
+  int min_r2 = 1;
+  std::optional<PipelineOrder> order;  ///< nothing: the better of asas and aass
 };
 
 struct PipelineChoice {
-  int samples = 0;       ///< m_a, of a micro-batch
+  int samples = 0;       ///< m_a, of a micro-batch; rounded up where micro-batches are not whole samples
   int r1 = 1, r2 = 1;
   PipelineOrder order = PipelineOrder::asas;
   double makespan_s = 0;

@@ -26,6 +26,7 @@ ModelConfig config_of(const Shape& shape) {
 
 ModelSizes grouped_query(const char* name, const Shape& shape, int num_heads, int num_kv_heads) {
   ModelSizes sizes{.name = name, .config = config_of(shape)};
+  sizes.config.model_type = "qwen3_moe";  // tensors of the same sizes in all of these
   sizes.config.num_heads = num_heads;
   sizes.config.num_kv_heads = num_kv_heads;
   sizes.config.head_dim = 128;
@@ -35,6 +36,7 @@ ModelSizes grouped_query(const char* name, const Shape& shape, int num_heads, in
 /// DeepSeek: the same latent sizes in all of its models.
 ModelSizes latent(const char* name, const Shape& shape, int num_heads, int q_lora_rank, int shared_width) {
   ModelSizes sizes{.name = name, .config = config_of(shape)};
+  sizes.config.model_type = "deepseek_v3";
   sizes.config.num_heads = sizes.config.num_kv_heads = num_heads;
   sizes.config.q_lora_rank = q_lora_rank;
   sizes.config.kv_lora_rank = 512;

@@ -178,6 +178,22 @@ bool AttentionSide::all_entered(int layer, std::span<const std::int32_t> segment
   return std::ranges::all_of(segments, [&](std::int32_t idx) { return segments_[static_cast<std::size_t>(idx)].entered_layer == layer; });
 }
 
+policy::AttentionWork AttentionSide::work_of(std::span<const std::int32_t> segments) const {
+  policy::AttentionWork work;
+  for (const std::int32_t idx : segments) {
+    const Segment& one = segments_[static_cast<std::size_t>(idx)];
+    work.add_segment(one.first_position(), one.num_tokens(), 0);
+  }
+  return work;
+}
+
+void AttentionSide::set_pipeline(int num_token_parts, PipelineOrder order) {
+  parts_.num_token_parts = num_token_parts;
+  parts_.shared = order == PipelineOrder::aass    ? SharedExperts::apart
+                  : order == PipelineOrder::fused ? SharedExperts::before_dispatch
+                                                  : SharedExperts::behind_dispatch;
+}
+
 void AttentionSide::run_some(int layer, std::int32_t micro_batch, std::span<const std::int32_t> segments, double now, PhaseClock& clock) {
   batch_number_ = micro_batch;
   clear_batch();

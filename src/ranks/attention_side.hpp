@@ -78,6 +78,10 @@ class AttentionSide {
   [[nodiscard]] std::vector<std::int32_t> queued_segments(int layer) const;
   [[nodiscard]] std::int32_t segment_tokens(std::int32_t idx) const { return segments_[static_cast<std::size_t>(idx)].num_tokens(); }
   [[nodiscard]] bool all_entered(int layer, std::span<const std::int32_t> segments) const;
+  /// What attention looks at in some segments, in a layer without a window.
+  [[nodiscard]] policy::AttentionWork work_of(std::span<const std::int32_t> segments) const;
+  /// From the next micro-batch on: token parts, and the place of the shared experts.
+  void set_pipeline(int num_token_parts, PipelineOrder order);
   void run_some(int layer, std::int32_t micro_batch, std::span<const std::int32_t> segments, double now, PhaseClock& clock);
   void run_shared(LayerId layer, std::int32_t micro_batch, std::span<const std::int32_t> segments, PhaseClock& clock);
   void on_outputs(const comm::MessageHeader& header, std::span<const std::byte> payload, double now);

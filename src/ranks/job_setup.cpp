@@ -211,6 +211,7 @@ JobSetup set_up_job(comm::Session& session, const ResolvedJob& resolved, const R
     check_memory(memory_needs(job, setup.config, setup.layout, *setup.placement, sharing,
                               [&](RankId rank) { return session.node_idx_of(rank); }),
                  available);
+    setup.prediction = predict_run(job, setup.layout, *setup.requests, setup.lines, setup.config);
   });
   return setup;
 }

@@ -18,6 +18,7 @@
 #include "policy/claim_order.hpp"
 #include "policy/layout.hpp"
 #include "policy/placement.hpp"
+#include "ranks/prediction.hpp"
 #include "ranks/run_job.hpp"
 #include "ranks/stage_map.hpp"
 
@@ -35,6 +36,7 @@ struct JobSetup {
   std::unique_ptr<model::ChatTemplate> chat_template;  ///< attention roles only
   std::uint64_t tokenizer_hash = 0;                  ///< rank 0 only
   std::uint64_t chat_template_hash = 0;              ///< of the template's text, 0 without one; attention roles only
+  std::optional<Prediction> prediction;              ///< rank 0 only
   std::optional<io::RequestFile> requests;           ///< attention roles only
   std::vector<io::RequestFile::Line> lines;          ///< of the requests to run; attention roles only
   std::unique_ptr<io::OutputFolder> output;          ///< rank 0 only

@@ -102,6 +102,28 @@ std::vector<policy::RankMemory> memory_needs(const Job& job, const ModelConfig& 
   return needs;
 }
 
+policy::PlanMemory plan_memory_of(const Job& job, const ModelConfig& config, comm::FastPath sharing) {
+  const Job::Limits limits = resolve_limits(job, config);
+  const ComputeType compute = job.model.compute;
+  policy::PlanMemory memory{.of_any = {{"program", program_bytes, ""}},
+                            .expert_bytes = static_cast<std::int64_t>(model::ExpertStack::expert_bytes(config, compute)),
+                            .moe_layers = static_cast<int>(std::ranges::count(config.moe_layer, 1)),
+                            .num_experts = config.num_experts};
+  policy::RankMemory attention, experts;
+  add_attention(limits, config, config, compute, comm::FastPath::off, attention);
+  memory.of_attention = attention.own;
+  add_experts(limits, config, compute, sharing == comm::FastPath::off ? 1 : 0, 0, experts);
+  for (const policy::MemoryNeed& need : experts.own) {
+    if (need.kind == "expert queues") memory.queue_bytes_of_source = need.bytes;
+    if (need.kind == "scratch") memory.of_experts.push_back(need);
+  }
+  memory.ring_bytes = [config, job](int sources) {
+    return static_cast<std::int64_t>(comm::ring_bytes(ring_options(config, job, static_cast<std::size_t>(sources), Rows::travel)));
+  };
+  if (sharing == comm::FastPath::on) memory.shared_kind = "attention weights";
+  return memory;
+}
+
 std::vector<policy::NodePlan> plan_on_one_node(const Job& job, int num_ranks) {
   const ModelConfig config = io::read_model_config(job.model.path);
   const policy::RankLayout layout =

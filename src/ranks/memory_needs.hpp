@@ -13,6 +13,7 @@
 #include "policy/layout.hpp"
 #include "policy/memory_plan.hpp"
 #include "policy/placement.hpp"
+#include "policy/plan_memory.hpp"
 
 namespace moebius::ranks {
 
@@ -20,6 +21,10 @@ namespace moebius::ranks {
 std::vector<policy::RankMemory> memory_needs(const Job& job, const ModelConfig& config, const policy::RankLayout& layout,
                                              const policy::ExpertPlacement& placement, comm::FastPath sharing,
                                              const std::function<int(RankId)>& node_of);
+
+/// The same piece by piece, for a plan that tries many layouts (equal to memory_needs with a linear placement, rows that travel where
+/// `sharing` is off, and all ranks on one node).
+policy::PlanMemory plan_memory_of(const Job& job, const ModelConfig& config, comm::FastPath sharing);
 
 /// The plan of a job on this machine, without MPI. Reads config.json only.
 std::vector<policy::NodePlan> plan_on_one_node(const Job& job, int num_ranks);

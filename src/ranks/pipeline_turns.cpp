@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/check.hpp"
 #include "base/failure.hpp"
 
 namespace moebius::ranks {
@@ -12,12 +13,31 @@ int micro_batches_per_mini_batch(const Job& job) {
   return std::max(2, (job.limits.max_tokens_in_flight + job.limits.micro_batch_tokens - 1) / job.limits.micro_batch_tokens);
 }
 
-int parts_per_micro_batch(const Job& job) { return std::max(job.pipeline.r2, 1); }
+bool asks_solver(const Job::Pipeline& pipeline) { return pipeline.r1 == 0 || pipeline.r2 == 0 || pipeline.order == PipelineOrder::automatic; }
 
 void check_pipeline(const Job& job, const policy::RankLayout& layout) {
   if (job.schedule.execution != Execution::pipeline || !layout.colocated()) return;
   throw Failure{ExitCode::bad_usage, "schedule.execution = \"pipeline\" cannot run here (every rank has both attention and experts, so that neither "
                                      "could go on while the other works) use layout.mode = \"split\" with two ranks or more, or schedule.execution = \"async\""};
+}
+
+PipelineTurns::PipelineTurns(const Parts& parts) : parts_(parts) {
+  MOEBIUS_EXPECT(parts_.attention == nullptr || parts_.solver != nullptr || !asks_solver(parts_.pipeline));
+}
+
+void PipelineTurns::choose(std::span<const std::int32_t> segments) {
+  int r2 = parts_.pipeline.r2;
+  r1_ = parts_.pipeline.r1;
+  order_ = parts_.pipeline.order;
+  if (parts_.solver != nullptr) {
+    policy::PipelineSolver::MiniBatch batch{.work = parts_.attention->work_of(segments), .segments = static_cast<int>(segments.size())};
+    for (const std::int32_t segment : segments) batch.longest_segment = std::max<std::int64_t>(batch.longest_segment, parts_.attention->segment_tokens(segment));
+    const policy::PipelineChoice choice = parts_.solver->choose(batch);
+    r1_ = choice.r1;
+    r2 = choice.r2;
+    order_ = choice.order;
+  }
+  parts_.attention->set_pipeline(r2, order_);
 }
 
 bool PipelineTurns::admit(double now, PhaseClock& clock) {
@@ -29,12 +49,13 @@ bool PipelineTurns::admit(double now, PhaseClock& clock) {
 }
 
 void PipelineTurns::cut_mini_batch(std::span<const std::int32_t> segments) {
+  choose(segments);
   first_number_ = next_number_;
-  next_number_ += parts_.r1;
+  next_number_ += r1_;
   std::int64_t num_tokens = 0, before = 0, last = -1;
   for (const std::int32_t segment : segments) num_tokens += parts_.attention->segment_tokens(segment);
   for (const std::int32_t segment : segments) {  // by where a segment begins: even but for a segment
-    const std::int64_t batch = before * parts_.r1 / num_tokens;
+    const std::int64_t batch = before * r1_ / num_tokens;
     if (batch != last) mini_batch_.emplace_back();
     last = batch;
     mini_batch_.back().push_back(segment);
@@ -63,7 +84,7 @@ void PipelineTurns::run_attention(double now, PhaseClock& clock) {
 }
 
 bool PipelineTurns::shared_apart() const {
-  return parts_.order == PipelineOrder::aass && layer_ < parts_.num_layers && parts_.config.is_moe(LayerId(layer_)) && parts_.config.shared_intermediate_size > 0;
+  return order_ == PipelineOrder::aass && layer_ < parts_.num_layers && parts_.config.is_moe(LayerId(layer_)) && parts_.config.shared_intermediate_size > 0;
 }
 
 void PipelineTurns::next_turn() {

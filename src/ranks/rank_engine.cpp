@@ -5,6 +5,8 @@
 
 #include "base/check.hpp"
 #include "ranks/expert_plan.hpp"
+#include "ranks/job_costs.hpp"
+#include "ranks/job_plan.hpp"
 
 namespace moebius::ranks {
 namespace {
@@ -22,15 +24,6 @@ constexpr std::size_t min_ring_slots = 8;
 /// KV positions per token of the budget where the user gave no kv_tokens: sequences that generate hold
 /// KV for all their positions but only one token of the budget.
 constexpr std::int64_t kv_tokens_per_budget_token = 16;
-
-SharedExperts shared_experts_in(PipelineOrder order) {
-  switch (order) {
-    case PipelineOrder::asas: return SharedExperts::behind_dispatch;
-    case PipelineOrder::aass: return SharedExperts::apart;
-    case PipelineOrder::fused: return SharedExperts::before_dispatch;
-  }
-  return SharedExperts::behind_dispatch;
-}
 
 bool groups_calls(const Job& job) { return job.schedule.execution == Execution::async && job.schedule.group_expert_calls; }
 
@@ -171,11 +164,12 @@ void RankEngine::make_loop(std::vector<int> hosted_per_layer, PhaseClock& clock,
   }
   if (parts_.job.schedule.execution == Execution::pipeline) {
     MOEBIUS_EXPECT(parts_.roles != Roles::both);
+    if (attention_ != nullptr && asks_solver(parts_.job.pipeline)) make_solver();
     pipeline_ = std::make_unique<PipelineTurns>(PipelineTurns::Parts{.attention = attention_.get(),
                                                                      .experts = expert_side_.get(),
                                                                      .num_layers = parts_.config.num_layers,
-                                                                     .r1 = micro_batches_per_mini_batch(parts_.job),
-                                                                     .order = parts_.job.pipeline.order,
+                                                                     .pipeline = parts_.job.pipeline,
+                                                                     .solver = solver_.get(),
                                                                      .config = parts_.config});
   }
   loop_ = std::make_unique<EventLoop>(
@@ -294,7 +288,6 @@ void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
   if (parts_.peers != nullptr) live_maps_ = std::make_unique<policy::TablePlacement>(parts_.placement);
   router_ = std::make_unique<policy::ReplicaRouter>(live_maps_ != nullptr ? *live_maps_ : parts_.placement, parts_.config.num_layers, parts_.config.num_experts, num_ranks,
                                                     parts_.transport.rank().value, parts_.job.replicas);
-  const bool pipelined = parts_.job.schedule.execution == Execution::pipeline;
   attention_ = std::make_unique<AttentionSide>(
       AttentionSide::Parts{.config = parts_.config,
                            .compute = compute,
@@ -308,8 +301,6 @@ void RankEngine::make_attention(ClaimSource claim, RowSink sink) {
                            .table = *table_,
                            .pace = pace_,
                            .defer_dispatch = parts_.all_to_all != nullptr && has_replicas(),
-                           .shared = pipelined ? shared_experts_in(parts_.job.pipeline.order) : SharedExperts::behind_dispatch,
-                           .num_token_parts = pipelined ? parts_per_micro_batch(parts_.job) : 1,
                            .capacity = capacity_.get(),
                            .recorder = recorder_.get()},
       stages_, limits_.micro_batch_tokens);
@@ -324,6 +315,22 @@ void RankEngine::make_ring_sender() {
   ring_sender_ = std::make_unique<RingSender>(outbox_, states_->exchange(), row_bytes, row_config_.experts_per_token,
                                          transport_.max_payload_bytes(), in_reach,
                                          parts_.job.schedule.execution == Execution::pipeline ? PartEnds::marked : PartEnds::unmarked);
+}
+
+void RankEngine::make_solver() {
+  const JobCosts costs = costs_of(parts_.job, parts_.config, parts_.transport.num_ranks());
+  const Job::Pipeline& asked = parts_.job.pipeline;
+  double slowdown = 1;
+  for (const double factor : parts_.job.placement.emulated_slowdown) slowdown = std::max(slowdown, factor);
+  solver_ = std::make_unique<policy::PipelineSolver>(policy::PipelineSolver::Parts{
+      .times = costs.times,
+      .link = costs.link,
+      .limits = plan_limits(parts_.job, limits_),
+      .counts = {.attention = static_cast<int>(parts_.attention_ranks.size()), .experts = static_cast<int>(parts_.expert_ranks.size()),
+                 .form = policy::RoleCounts::Form::split},
+      .fixed = {.r1 = asked.r1, .r2 = asked.r2, .order = asked.order == PipelineOrder::automatic ? std::nullopt : std::optional(asked.order)},
+      .micro_batch_tokens = limits_.micro_batch_tokens,
+      .expert_slowdown = slowdown});
 }
 
 void RankEngine::drop_unfinished() {

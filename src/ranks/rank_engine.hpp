@@ -98,6 +98,7 @@ class RankEngine {
   /// From here on `timeline` hears of blocks of rows that come to this rank.
   void record_in(Timeline* timeline) { arrivals_.record_in(timeline); }
   [[nodiscard]] const ExpertSide* experts() const { return expert_side_.get(); }
+  [[nodiscard]] const policy::PipelineSolver* solver() const { return solver_.get(); }  ///< nullptr where nothing is left to one
   [[nodiscard]] const LivePlacement* live() const { return live_.get(); }  ///< nullptr: experts stay where they are
   /// Packed weights of this rank.
   [[nodiscard]] std::int64_t weight_bytes() const;
@@ -112,6 +113,7 @@ class RankEngine {
   void make_expert_side();
   void make_ring_sender();
   void make_live();
+  void make_solver();
   [[nodiscard]] bool has_replicas() const;
   void make_loop(std::vector<int> hosted_per_layer, PhaseClock& clock, EventLoop::Beat beat);
 
@@ -143,6 +145,7 @@ class RankEngine {
   std::unique_ptr<RingSender> ring_sender_;     // one of the two
   std::unique_ptr<PairCollector> collector_;
   std::unique_ptr<LivePlacement> live_;
+  std::unique_ptr<policy::PipelineSolver> solver_;  // where a pipeline leaves something to it
   std::unique_ptr<PipelineTurns> pipeline_; // for schedule.execution = pipeline
   std::unique_ptr<EventLoop> loop_;         // one of the two
   std::unique_ptr<LockstepLoop> lockstep_;

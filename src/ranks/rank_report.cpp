@@ -93,6 +93,7 @@ void visit(Report& report, Archive& archive) {
   archive(report.activation.max_rows);
   archive(report.capacity);
   archive(report.emulation);
+  archive(report.pipeline_choices);
   archive(report.trace.step_tokens);
   archive(report.trace.num_steps);
   archive(report.trace.num_layers);

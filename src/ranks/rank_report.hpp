@@ -42,6 +42,7 @@ struct RankReport {
   policy::ActivationCounters activation;          ///< empty without attention
   std::vector<policy::CapacityCounters> capacity; ///< [layers]; empty where experts have no capacity
   EmulatedRank emulation;                         ///< zeros in real time
+  std::string pipeline_choices = "none";          ///< which r1, r2 and order the solver gave to how many mini-batches
   policy::RoutingTrace trace;                     ///< empty where nothing was recorded
   LiveReport live;
   std::vector<SeriesPoint> series;

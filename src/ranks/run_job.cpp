@@ -22,6 +22,8 @@
 #include "ranks/agreement.hpp"
 #include "ranks/expert_plan.hpp"
 #include "ranks/heartbeat.hpp"
+#include "ranks/job_costs.hpp"
+#include "ranks/job_plan.hpp"
 #include "ranks/job_setup.hpp"
 #include "ranks/rank_engine.hpp"
 #include "ranks/rank_report.hpp"
@@ -50,11 +52,21 @@ ClaimSource claim_lines(JobSetup& setup, comm::ControlBoard& board, StopControl&
   };
 }
 
+std::string describe_choices(const policy::PipelineSolver& solver) {
+  std::string text;
+  for (const auto& [answer, count] : solver.answers()) {
+    const auto& [r1, r2, order] = answer;
+    text += fmt::format("{}r1 {}, r2 {}, {}: {}", text.empty() ? "" : "; ", r1, r2, to_string(order), count);
+  }
+  return fmt::format("{} ({} searches)", text.empty() ? "no mini-batch" : text, solver.num_searches());
+}
+
 /// What a rank found out, as rank 0 wants it; the phases are added when the last of them has ended.
 RankReport make_report(const comm::Session& session, const RankEngine& engine, Roles roles, std::int64_t num_unknown_fields,
                        double loop_s, const EmulatedRank& emulated) {
   RankReport report{.rank = session.rank().value, .role = to_string(roles), .node = session.processor_name(), .loop_s = loop_s,
                     .num_unknown_fields = num_unknown_fields, .peak_rss_bytes = peak_rss_bytes(), .memory = engine.memory_by_kind(), .emulation = emulated};
+  if (engine.solver() != nullptr) report.pipeline_choices = describe_choices(*engine.solver());
   if (engine.attention() != nullptr) {
     report.attention = engine.attention()->counters();
     report.work = engine.workload()->counters();
@@ -179,6 +191,16 @@ EmulationSummary summarise_emulation(const Job& job, const std::vector<RankRepor
   return summarise_emulation(job, emulated_ranks(reports), static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)), tokens);
 }
 
+io::PredictedTable compare_with_prediction(const JobSetup& setup, const std::vector<RankReport>& reports, const EmulationSummary& summary) {
+  double loop_s = 0;
+  std::int64_t tokens = 0;
+  for (const RankReport& report : reports) {
+    loop_s = std::max(loop_s, report.loop_s);
+    tokens += report.work.tokens_fed;
+  }
+  return predicted_table(setup.prediction, summary.on ? summary.seconds : loop_s, static_cast<double>(tokens));
+}
+
 io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, const RunOptions& options,
                           const std::vector<RankReport>& reports, const EmulationSummary& summary) {
   io::RunRecord record{.texts = options.build_facts, .seed = resolved.job.run.seed, .restart_count = setup.output->run(),
@@ -203,8 +225,11 @@ io::RunRecord make_record(const JobSetup& setup, const ResolvedJob& resolved, co
                        {"capacity", describe_capacity(resolved.job)},
                        {"emulation", describe_emulation(resolved.job, setup.config)},
                        {"emulation_valid", validity(summary)},
+                       {"prediction", describe(setup.prediction)},
+                       {"pipeline_choices", reports.front().pipeline_choices},
                        {"emulated_slowdown", describe_slowdown(resolved.job, static_cast<int>(setup.layout.expert_ranks.size()))}});
   record.emulation = emulation_table(summary, emulated_ranks(reports));
+  record.predicted = compare_with_prediction(setup, reports, summary);
   fill_rank_tables(record, reports, setup);
   record.activation.expert_weight_bytes = static_cast<std::int64_t>(model::ExpertStack::expert_bytes(setup.config, resolved.job.model.compute));
   return record;
@@ -305,6 +330,7 @@ JobOutcome wind_up(comm::Session& session, const JobSetup& setup, const Resolved
     const auto master = io::write_master(resolved.job.output.path, record, setup.output->fingerprint(), setup.output->run());
     outcome = conclude(reports, master, *setup.output);
     outcome.emulation = emulation;
+    outcome.predicted = record.predicted;
     outcome.emulation_text = describe_emulation(resolved.job, setup.config);
     setup.output->release();
   });
@@ -405,7 +431,10 @@ JobOutcome run_in(RunMemory& memory, comm::Session& session, JobSetup& setup, co
 
 }  // namespace
 
-JobOutcome run_job(comm::Session& session, const ResolvedJob& resolved, const RunOptions& options) {
+JobOutcome run_job(comm::Session& session, const ResolvedJob& asked, const RunOptions& options) {
+  session.limit_waiting(asked.job.run.setup_limit_s);
+  ResolvedJob resolved = follow_plan_together(session, asked);
+  together(session, [&] { resolved = with_measured_costs(std::move(resolved)); });
   const StopLimits limits = agree_on_stop_limits(session, resolved.job);
   PhaseClock clock;
   JobSetup setup = set_up_job(session, resolved, options);

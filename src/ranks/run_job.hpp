@@ -17,6 +17,7 @@
 #include "base/shard.hpp"
 #include "comm/session.hpp"
 #include "io/output_directory.hpp"
+#include "io/results_master.hpp"
 #include "policy/capacity.hpp"
 #include "ranks/emulation.hpp"
 
@@ -71,6 +72,7 @@ struct JobOutcome {
   std::int64_t peak_rss_bytes = 0;  ///< of the largest rank
   std::string memory;               ///< what the largest rank of each role uses it for, a line each
   EmulationSummary emulation;
+  io::PredictedTable predicted;     ///< beside what was measured
   std::string emulation_text;       ///< what was emulated
   double overhead_share = 0;  ///< largest share of a rank's loop that was neither compute nor waiting for rows
 };

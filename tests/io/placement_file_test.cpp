@@ -25,6 +25,11 @@ TEST_F(PlacementFileTest, what_is_written_is_read) {
   EXPECT_EQ(read_placement_file(folder_ / "p.json"), sample());
   write_speed_profile(folder_ / "s.json", sample_profile());
   EXPECT_EQ(read_speed_profile(folder_ / "s.json"), sample_profile());
+  SpeedProfile with_costs = sample_profile();
+  with_costs.costs = {.attention = {1e-6, 2e-7, 0, 3e-9}, .expert = {4, 5}, .shared = {6, 7}, .dense = {8, 9}, .head = {10, 11}, .link_in_node = {12, 13},
+                      .link_between_nodes = {14, 15}};
+  write_speed_profile(folder_ / "s.json", with_costs);
+  EXPECT_EQ(read_speed_profile(folder_ / "s.json"), with_costs);
 }
 
 TEST_F(PlacementFileTest, what_is_wrong_is_named) {
@@ -45,6 +50,9 @@ TEST_F(PlacementFileTest, what_is_wrong_is_named) {
   EXPECT_THAT(profile(R"([{"node": "a", "points": []}])"), HasSubstr("there are no points"));
   EXPECT_THAT(profile(R"([{"node": "a", "points": [[2, 1], [1, 1]]}])"), HasSubstr("rows must ascend"));
   EXPECT_THAT(profile(R"([{"node": "a", "points": [[1, -1]]}])"), HasSubstr("a number above 0"));
+  EXPECT_THAT(profile(R"([{"node": "a", "points": [[1, 1]]}], "costs": {"attention": [1, 2, 3]})"), HasSubstr("key costs.attention is not right (it must have 4 numbers)"));
+  EXPECT_THAT(profile(R"([{"node": "a", "points": [[1, 1]]}], "costs": {"attention": [1, 2, 3, -4]})"), HasSubstr("a number is never negative"));
+  EXPECT_THAT(profile(R"([{"node": "a", "points": [[1, 1]]}], "costs": {"attention": [1, 2, 3, 4]})"), HasSubstr("key expert is not right"));
   EXPECT_THAT(failure_of([&] { read_placement_file(folder_ / "none"); }, ExitCode::bad_usage), HasSubstr("cannot open"));
 }
 

@@ -99,6 +99,7 @@ TEST_F(ResultsReaderTest, GivesBackWhatIsKnownOfTheRun) {
   EXPECT_EQ(reader.capacity().dropped, record.capacity.dropped);
   EXPECT_EQ(reader.capacity().added, record.capacity.added);
   EXPECT_EQ(reader.emulation(), record.emulation);
+  EXPECT_EQ(reader.predicted(), record.predicted);
   EXPECT_EQ(reader.placement_changes(), record.changes);
   EXPECT_EQ(reader.rebalance(), record.rebalance);
 }

@@ -188,6 +188,7 @@ inline RunRecord sample_record(std::int64_t num_rows_expected) {
   record.emulation = {.dilation = 50, .seconds = 1.5, .tokens_per_s = 7, .compute_share = 0.25, .slip = 0.01, .missed_share = 0.02,
                       .processor_s = {1, 2}, .loop_s = {3, 4}, .modelled_s = {5, 6}, .late_s = {7, 8}, .latest_s = {9, 10}, .shortest_s = {11, 12},
                       .stages = {13, 14}, .late_stages = {15, 16}};
+  record.predicted = {.seconds = 1, .measured_seconds = 2, .tokens = 3, .measured_tokens = 4, .layer_seconds = 5, .measured_layer_seconds = 6, .is_bound = 1};
   record.placement = {
       .num_generations = 1, .num_layers = 2, .num_ranks = 2, .num_places = 2, .expert = {0, 2, 1, -1, 0, 1, 2, -1}};
   record.changes = {{.time_s = 1.5, .generation = 1, .predicted_gain_s = 0.5, .measured_gain_s = 0.25, .cost_s = 0.125, .staging_s = 0.75, .num_moves = 2},

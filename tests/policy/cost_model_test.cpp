@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <random>
+#include <vector>
 
 namespace moebius::policy {
 namespace {
@@ -76,6 +78,20 @@ TEST(CostModel, IsTheBestOfAGridOfCoefficients) {
       for (int b = 0; b <= 60; ++b) ASSERT_LE(found, error_of({a / 4.0, b / 10.0}) + 1e-9) << "case " << i;
     }
   }
+}
+
+TEST(CostModel, RelativeFitsAreAsGoodForSmallStagesAsForLargeOnes) {
+  // Large times with an error of 5 % drown a small alpha in plain least squares.
+  std::vector<CostSample> samples;
+  for (int i = 0; i < 12; ++i) {
+    const double rows = std::pow(4, i), exact = 1e-5 + 1e-6 * rows;
+    samples.push_back({gemm_terms(rows), exact * (i % 2 == 0 ? 1.05 : 0.95)});
+  }
+  const CostFit fit = fit_relative(samples);
+  EXPECT_LT(fit.worst_residual, 0.12);
+  EXPECT_NEAR(fit.coefficients[0], 1e-5, 1e-6);
+  EXPECT_GT(fit_cost(samples).worst_residual, 0.5);
+  EXPECT_GT(fit.r_squared, 0.98);
 }
 
 }  // namespace

@@ -184,5 +184,23 @@ TEST(Emulation, RefusesWhatMakesNoDeviceAndModelsOfAnotherShape) {
   EXPECT_THAT(emulation->times.model().name, HasSubstr("Mixtral-8x7B, but 32 layers, 31 of them with 16 experts"));
 }
 
+TEST(DeviceModel, MeasuredCostsTakeThePlaceOfTheRoofline) {
+  const StageCosts costs{.attention = {1, 2, 3, 4}, .expert = {5, 6}, .shared = {7, 8}, .dense = {9, 10}, .head = {11, 12}, .link_in_node = {13, 0.5}};
+  const StageTimes times("here", costs, published_model(EmulatedModel::mixtral_8x7b));
+  EXPECT_EQ(times.attention_s({.rows = 10, .kv_positions = 1000, .score_pairs = 100}), 1 + 20 + 300 + 4000);
+  EXPECT_EQ(times.router_s(5) + times.combine_s(5), 0);
+  EXPECT_EQ(times.expert_call_s(3), 5 + 18);
+  EXPECT_EQ(times.shared_experts_s(2), 7 + 16);
+  EXPECT_EQ(times.dense_mlp_s(2), 9 + 20);
+  EXPECT_EQ(times.lm_head_s(2), 11 + 24);
+  EXPECT_EQ(times.lm_head_s(0), 0);
+  EXPECT_EQ(measured_link(costs).message_s(10), 13 + 5);
+  Job job;
+  job.emulation.device = EmulatedDevice::measured;
+  EXPECT_THROW(make_emulation(job, times.model().config), Failure);
+  job.plan.costs = costs;
+  EXPECT_EQ(make_emulation(job, times.model().config)->times.expert_call_s(3), 23);
+}
+
 }  // namespace
 }  // namespace moebius::policy

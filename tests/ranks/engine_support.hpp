@@ -26,6 +26,7 @@ struct EngineRun {
   std::map<std::pair<std::int64_t, int>, Row> rows;  ///< by (line, choice)
   std::vector<std::int64_t> lines;                   ///< in the order in which their rows came out
   std::int64_t pairs_sent = 0, rows_computed = 0, outputs_received = 0, micro_batches = 0, refused = 0, turns = 0, expert_calls = 0;
+  std::size_t pipeline_answers = 0;                  ///< of the solver of one rank, the most: different r1, r2, order
   std::vector<LiveChange> changes;                   ///< of the placement, where experts move
   std::vector<policy::ExpertMove> moves;             ///< of all of them
   std::int64_t bytes_staged = 0;
@@ -90,6 +91,7 @@ inline void add_counters(const RankEngine& engine, EngineRun& run) {
     EXPECT_EQ(kv.num_reserved(), 0);
     EXPECT_EQ(kv.num_kept() + kv.num_free(), kv.num_blocks());
   }
+  if (engine.solver() != nullptr) run.pipeline_answers = std::max(run.pipeline_answers, engine.solver()->answers().size());
   if (engine.live() != nullptr) {
     run.bytes_staged += engine.live()->counters().bytes_staged;
     if (engine.live()->coordinator() != nullptr) {

@@ -119,6 +119,28 @@ TEST(PipelineTurns, CapacityThatTakesEveryExpertOfARowStillEnds) {
   }
 }
 
+TEST(PipelineTurns, TheSolverChangesThePlanWhileAJobWithMixedLengthsRunsAndTheBitsStay) {
+  const TestModel& model = model_named("deepseek_v2");
+  std::vector<Request> requests = some_requests();
+  for (const int length : {5, 30, 60}) {
+    Request request = one_prompt(length).front();
+    request.custom_id = "mixed-" + std::to_string(length);
+    request.input_line = static_cast<std::int64_t>(requests.size()) + 1;
+    requests.push_back(request);
+  }
+  const Digest128 expected = run_engines(model, Job{}, 1, requests, 1).digest();
+  // Where experts take long against their overhead parts pay for large mini-batches, and not for those of a few rows.
+  Job job = pipeline_job(0, 0, PipelineOrder::automatic, 2);
+  job.limits.segment_tokens = 4;
+  job.limits.max_tokens_in_flight = 64;
+  job.plan.costs = {.attention = {1e-6, 1e-6, 0, 0}, .expert = {1e-8, 1e-6}, .shared = {1e-6, 1e-7}, .dense = {1e-6, 1e-6}, .head = {1e-6, 1e-6},
+                    .link_in_node = {1e-8, 1e-9}};
+  const EngineRun run = run_engines(model, job, 3, requests, 3);
+  EXPECT_EQ(to_hex(run.digest()), to_hex(expected));
+  expect_conserved(run);
+  EXPECT_GE(run.pipeline_answers, 2);
+}
+
 TEST(PipelineTurns, LimitsGiveRoomToTheMicroBatches) {
   const ModelConfig& config = model_named("qwen3_moe").config;
   Job job = pipeline_job(1, 1, PipelineOrder::asas, 1);

@@ -33,6 +33,12 @@ void add_speed(const ReportData& data, Facts& facts) {
                     short_number(static_cast<double>(out) / loop_s), whole_number(fed), whole_number(out), duration(loop_s)));
   }
   if (const std::string overlap = describe_overlap(data.work); !overlap.empty()) facts.emplace_back("Communication not hidden", overlap);
+  if (const io::PredictedTable& predicted = data.predicted; predicted.seconds > 0 && predicted.measured_seconds > 0) {
+    facts.emplace_back("Predicted", fmt::format("{}{}, measured {}: {:+.1f} %; a layer of a mini-batch {}, measured {} ({})", predicted.is_bound > 0 ? "at least " : "",
+                                                duration(predicted.seconds), duration(predicted.measured_seconds),
+                                                100 * (predicted.seconds / predicted.measured_seconds - 1), duration(predicted.layer_seconds),
+                                                duration(predicted.measured_layer_seconds), escaped(data.attribute("prediction"))));
+  }
   if (calls > 0) facts.emplace_back("Rows of an expert call", short_number(static_cast<double>(rows) / static_cast<double>(calls)) + " in the mean");
   double p50 = 0, p99 = 0;
   std::int64_t times = 0;

@@ -72,6 +72,7 @@ ReportData read_report_data(const std::filesystem::path& directory) {
     if (!succeeded(row.status) && data.failed_rows.size() < num_failed_rows_shown) data.failed_rows.push_back(row);
   });
   data.slow_motion = reader.emulation();
+  data.predicted = reader.predicted();
   note_emulation(data);
   data.timing = reader.timing();
   data.memory = reader.memory();

@@ -31,6 +31,7 @@ struct ReportData {
   std::vector<Row> failed_rows;    ///< the first of them
   std::string emulation;           ///< what was not measured but emulated; empty: nothing
   std::string emulation_note;      ///< the same in a few words, for every figure
+  io::PredictedTable predicted;    ///< zeros where nothing was predicted
   io::EmulationTable slow_motion;  ///< dilation 0: the run was in real time
   std::vector<io::RankTiming> timing;
   std::vector<io::RankMemory> memory;

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "policy/plan_times.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace moebius::policy {
+namespace {
+
+std::int64_t whole(double count) { return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::llround(count))); }
+
+/// Of `cells` of which each of `draws` tokens takes k at random, how many are taken in the mean.
+double expected_hits(double cells, double k, double draws) { return k >= cells ? (draws > 0 ? cells : 0) : cells * (1 - std::pow(1 - k / cells, draws)); }
+
+/// From so many rows on the normal distribution stands for Poisson's.
+constexpr double many_rows = 48;
+/// Middles of nine equally likely parts of the normal distribution, in standard deviations.
+constexpr std::array<double, 9> nine_parts{-1.593, -0.967, -0.589, -0.282, 0, 0.282, 0.589, 0.967, 1.593};
+/// Terms of Poisson's distribution that are left out.
+constexpr double negligible = 1e-7;
+
+/// How far the largest of so many normal numbers lies above their mean, in standard deviations.
+double most_of(int numbers) {
+  constexpr std::array<double, 9> of_powers_of_two{0, 0.564, 1.029, 1.424, 1.766, 2.07, 2.343, 2.594, 2.826};
+  const double power = std::min(std::log2(std::max(numbers, 1)), of_powers_of_two.size() - 1.0);
+  const auto below = std::min(static_cast<std::size_t>(power), of_powers_of_two.size() - 2);
+  return std::lerp(of_powers_of_two[below], of_powers_of_two[below + 1], power - static_cast<double>(below));
+}
+
+}  // namespace
+
+double PlanTimes::attention_of_one_s(double tokens) const {
+  const AttentionWork work{.rows = whole(tokens), .kv_positions = whole(tokens * phase_.kv_per_token), .score_pairs = whole(tokens * phase_.pairs_per_token)};
+  return times_.attention_s(work) + times_.router_s(whole(tokens)) + times_.combine_s(whole(tokens));
+}
+
+double PlanTimes::attention_s(double tokens) const {
+  const double stages = std::ceil(tokens / limits_.micro_batch_tokens - 1e-9);
+  return stages * attention_of_one_s(tokens / stages);
+}
+
+double PlanTimes::shared_of_one_s(double tokens) const { return times_.shared_experts_s(whole(tokens)); }
+
+double PlanTimes::shared_s(double tokens) const {
+  const double stages = std::ceil(tokens / limits_.micro_batch_tokens - 1e-9);
+  return stages * times_.shared_experts_s(whole(tokens / stages));
+}
+
+double PlanTimes::dense_layer_s(double tokens) const {
+  const double stages = std::ceil(tokens / limits_.micro_batch_tokens - 1e-9);
+  return attention_s(tokens) + stages * times_.dense_mlp_s(whole(tokens / stages));
+}
+
+double PlanTimes::head_s(double tokens) const {
+  const double scored = tokens * phase_.scored_per_token;
+  if (scored <= 0) return 0;
+  const double stages = std::ceil(tokens / limits_.micro_batch_tokens - 1e-9);
+  return stages * times_.lm_head_s(whole(scored / stages));
+}
+
+PlanTimes::ExpertMean PlanTimes::expert_of(double rows) const {
+  if (rows <= 0) return {};
+  const double calls = std::ceil(rows / limits_.expert_rows), whole_calls = calls - 1;
+  const auto rest = whole(rows - whole_calls * limits_.expert_rows);
+  const double seconds = times_.expert_s(rest) + (whole_calls > 0 ? whole_calls * times_.expert_s(whole(limits_.expert_rows)) : 0.0);
+  return {.seconds = seconds, .calls = calls};
+}
+
+PlanTimes::ExpertMean PlanTimes::expert_mean(double mean_rows) const {
+  ExpertMean mean;
+  const auto add = [&](double rows, double weight) {
+    const ExpertMean one = expert_of(rows);
+    mean.seconds += weight * one.seconds;
+    mean.calls += weight * one.calls;
+    mean.variance += weight * one.seconds * one.seconds;
+  };
+  const auto finished = [&] {
+    mean.variance = std::max(0.0, mean.variance - mean.seconds * mean.seconds);
+    return mean;
+  };
+  if (mean_rows > many_rows) {
+    for (const double deviations : nine_parts) add(std::round(mean_rows + deviations * std::sqrt(mean_rows)), 1.0 / nine_parts.size());
+    return finished();
+  }
+  double probability = std::exp(-mean_rows), left = 1 - probability;
+  for (int rows = 1; left > negligible; ++rows) {
+    probability *= mean_rows / rows;
+    left -= probability;
+    add(rows, probability);
+  }
+  return finished();
+}
+
+double PlanTimes::experts_s(double tokens, int expert_ranks, Overheads overheads, WhichRank which) const {
+  const double hosted = std::ceil(static_cast<double>(config_.num_experts) / expert_ranks - 1e-9);
+  const ExpertMean one = expert_mean(chosen_per_expert(tokens));
+  const double more_s = which == WhichRank::slowest ? most_of(expert_ranks) * std::sqrt(hosted * one.variance) : 0.0;
+  return hosted * one.seconds + more_s + times_.expert_overhead_s() * (overheads == Overheads::each_call ? hosted * one.calls : std::min(1.0, hosted * one.calls));
+}
+
+double PlanTimes::dispatch_bytes(double tokens, int expert_ranks) const {
+  const double k = config_.experts_per_token;
+  return times_.dispatch_bytes(1, 0) * tokens * expected_hits(expert_ranks, 1, k) + (times_.dispatch_bytes(1, 1) - times_.dispatch_bytes(1, 0)) * tokens * k;
+}
+
+double PlanTimes::outputs_bytes(double tokens) const { return times_.outputs_bytes(1) * tokens * config_.experts_per_token; }
+
+double PlanTimes::dispatch_s(double tokens, int attention_ranks, int expert_ranks, double away) const {
+  const double bytes = away * dispatch_bytes(tokens, expert_ranks), pairs = tokens * config_.experts_per_token / expert_ranks;
+  const double messages = away * std::min(1.0, pairs) * std::max(1.0, std::ceil(pairs / limits_.message_pairs));
+  const double share = static_cast<double>(attention_ranks) / expert_ranks;
+  return std::max(1.0, share) * link_s(messages * expert_ranks, bytes);
+}
+
+double PlanTimes::outputs_s(double tokens, int attention_ranks, int expert_ranks, double away) const {
+  const double bytes = away * outputs_bytes(tokens), calls = away * config_.num_experts * expert_mean(chosen_per_expert(tokens)).calls;
+  const double share = static_cast<double>(attention_ranks) / expert_ranks;
+  return std::max(1.0, share) * link_s(calls, bytes);
+}
+
+double PlanTimes::exchange_s(double tokens, int ranks, double bytes) const {
+  const double others = ranks - 1.0, pairs = tokens * config_.experts_per_token;
+  return link_s(others / ranks * expected_hits(ranks, 1, pairs), others / ranks * bytes);
+}
+
+double PlanTimes::exchange_out_s(double tokens, int ranks) const { return exchange_s(tokens, ranks, dispatch_bytes(tokens, ranks)); }
+
+double PlanTimes::exchange_back_s(double tokens, int ranks) const { return exchange_s(tokens, ranks, outputs_bytes(tokens)); }
+
+}  // namespace moebius::policy

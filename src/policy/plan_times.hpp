@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Seconds of the stages of a layer, as a plan expects them: means over random routing, from a device model and a link model.
+// Pure. Experts are chosen evenly and at random; the rows of an expert are then nearly a Poisson number, and a call pays for
+// whole tiles and whole weights of that number, not of its mean.
+
+#include "policy/device_model.hpp"
+#include "policy/link_model.hpp"
+#include "policy/plan_work.hpp"
+
+namespace moebius::policy {
+
+/// How a rank cuts its work.
+struct PlanLimits {
+  double micro_batch_tokens = 256;  ///< most of one attention stage
+  double expert_rows = 256;         ///< most of one expert call
+  double message_pairs = 1e18;      ///< most (row, expert) pairs of one message to the experts
+};
+
+class PlanTimes {
+ public:
+  PlanTimes(const StageTimes& times, const Link& link, const PlanLimits& limits, const WorkPhase& phase)
+      : times_(times), link_(link), limits_(limits), phase_(phase), config_(times.model().config) {}
+
+  /// Attention, router and combine of one layer, with every micro-batch a stage; and with all tokens one micro-batch.
+  [[nodiscard]] double attention_s(double tokens) const;
+  [[nodiscard]] double attention_of_one_s(double tokens) const;
+  [[nodiscard]] double shared_s(double tokens) const;
+  [[nodiscard]] double shared_of_one_s(double tokens) const;
+  [[nodiscard]] double dense_layer_s(double tokens) const;
+  [[nodiscard]] double head_s(double tokens) const;
+
+  /// The experts of a layer of one of `expert_ranks` ranks, for `tokens` tokens of all attention ranks.
+  enum class Overheads : std::uint8_t { each_call, once };
+  enum class WhichRank : std::uint8_t { any, slowest };  ///< where all wait for all, routing that is even in the mean is not enough
+  [[nodiscard]] double experts_s(double tokens, int expert_ranks, Overheads overheads, WhichRank which) const;
+
+  /// Of `tokens` tokens to all of `expert_ranks`, wherever they are; and back.
+  [[nodiscard]] double dispatch_bytes(double tokens, int expert_ranks) const;
+  [[nodiscard]] double outputs_bytes(double tokens) const;
+  /// One message to each rank, a message for each expert call back: out of an attention rank or into an expert rank, whichever takes longer.
+  [[nodiscard]] double dispatch_s(double tokens, int attention_ranks, int expert_ranks, double away) const;
+  [[nodiscard]] double outputs_s(double tokens, int attention_ranks, int expert_ranks, double away) const;
+  /// Between all of `ranks` ranks at once, a message for each pair of ranks.
+  [[nodiscard]] double exchange_out_s(double tokens, int ranks) const;
+  [[nodiscard]] double exchange_back_s(double tokens, int ranks) const;
+  [[nodiscard]] double latency_s() const { return link_.latency_s; }
+
+ private:
+  /// Seconds and calls of one expert that gets `mean_rows` rows in the mean.
+  struct ExpertMean {
+    double seconds = 0, calls = 0, variance = 0;  ///< of the seconds
+  };
+  [[nodiscard]] ExpertMean expert_mean(double mean_rows) const;
+  [[nodiscard]] ExpertMean expert_of(double rows) const;
+  [[nodiscard]] double link_s(double messages, double bytes) const { return messages * link_.latency_s + bytes / link_.bytes_per_s; }
+  [[nodiscard]] double exchange_s(double tokens, int ranks, double bytes) const;
+  [[nodiscard]] double chosen_per_expert(double tokens) const { return tokens * config_.experts_per_token / config_.num_experts; }
+
+  const StageTimes& times_;
+  const Link& link_;
+  const PlanLimits& limits_;
+  const WorkPhase& phase_;
+  const ModelConfig& config_;
+};
+
+}  // namespace moebius::policy
