@@ -74,9 +74,22 @@ part_before_it_is_whole | src/ranks/part_queue.cpp     | s/if (!ends_part(header
 part_of_two_layers     | src/ranks/part_queue.cpp      | s/part.layer != taken.layer || // | ^part_queue_test$
 part_end_is_early      | src/ranks/row_sender.cpp      | s/end == pairs.size() ? Block::last/true ? Block::last/ | ^pipeline$
 part_has_no_name       | src/ranks/row_sender.cpp      | s/\.part = part\.part/.part = 0/ | ^pipeline$
-shared_out_of_turn     | src/ranks/pipeline_turns.cpp  | s/return parts_.order == PipelineOrder::aass \&\&/return parts_.order == PipelineOrder::asas \&\&/ | ^pipeline$
+shared_out_of_turn     | src/ranks/pipeline_turns.cpp  | s/return order_ == PipelineOrder::aass \&\&/return order_ == PipelineOrder::asas \&\&/ | ^pipeline$
 turns_do_not_wait      | src/ranks/pipeline_turns.cpp  | s/parts_.attention->all_entered(layer_, mini_batch_\[turn_\])/true/ | ^pipeline_turns_test$
-mini_batch_has_no_r1   | src/ranks/pipeline_turns.cpp  | s/before \* parts_.r1 \/ num_tokens/before * 1 \/ num_tokens/ | ^pipeline_turns_test$
+mini_batch_has_no_r1   | src/ranks/pipeline_turns.cpp  | s/before \* r1_ \/ num_tokens/before * 1 \/ num_tokens/ | ^pipeline_turns_test$
+plan_ignores_memory    | src/policy/plan_memory.cpp    | s/if (memory.rank_limit_bytes > 0 \&\&/if (false \&\&/ | ^plan_modes_test$
+plan_takes_bounds      | src/policy/plan_modes.cpp     | s/if (plan.fits \&\& !is_bound(plan.mode) \&\&/if (plan.fits \&\&/ | ^plan_modes_test$
+plan_without_chance    | src/policy/plan_times.cpp     | s/if (mean_rows > many_rows) {/if (mean_rows > 0) {/ | ^plan_modes_test$
+plan_links_all_bytes   | src/policy/plan_times.cpp     | s/others \/ ranks \* bytes)/bytes)/ | ^plan_modes_test$
+plan_forgets_segments  | src/policy/plan_work.cpp      | s/(length + segment) \/ 2 \/ segment/length \/ 2/ | ^plan_modes_test$
+solver_never_remembers | src/policy/pipeline_solver.cpp | s/if (found == found_.end()) {/if (true) {/ | ^pipeline_solver_test$
+solver_ignores_room    | src/policy/pipeline_solver.cpp | s/if (tokens <= room_tokens) return 1;/return 1;/ | ^pipeline_solver_test$
+solver_is_not_asked    | src/ranks/pipeline_turns.cpp  | s/solver->choose(batch)/solver->choose({.work = {.rows = 8, .kv_positions = 8, .score_pairs = 8}})/ | ^pipeline_turns_test$
+auto_follows_nothing   | src/ranks/run_job.cpp         | s/= follow_plan_together(session, asked);/= asked;/ | ^plan$
+auto_takes_what_is_fixed | src/ranks/job_plan.cpp      | s/if (layout \&\& moves \&\& (any_execution/if (layout \&\& moves \&\& (true/ | ^job_plan_test$
+prediction_is_nothing  | src/ranks/prediction.cpp      | s/.seconds = plan.job_s,/.seconds = 0,/ | ^plan$
+costs_are_not_used     | src/ranks/job_costs.cpp       | s/if (job.plan.costs.known()) return/if (false) return/ | ^plan$
+fit_of_large_stages    | src/policy/cost_model.cpp     | s/fit_cost(scaled).coefficients/fit_cost(samples).coefficients/ | ^cost_model_test$
 check_sees_no_overlap  | src/policy/pipeline_check.cpp | s/task->begin_s + rules_.tolerance_s < before->end_s/false/ | ^(pipeline|pipeline_schedule_test)$
 check_sees_no_order    | src/policy/pipeline_check.cpp | s/rank_of(\*task) < rank_of(\*before)/false/ | ^(pipeline|pipeline_schedule_test)$
 all_waiting_is_exposed | src/ranks/arrivals.cpp        | s/std::max(idle_since_s, begin_s)/idle_since_s/ | ^link_delay_test$
@@ -90,7 +103,8 @@ cd "$work"
 cmake --preset release >/dev/null
 targets='moebius mpi_calls_test event_loop_test reference_check kernels_test stacks_golden_test io_published_configs_test
   prefix_index_test prefix_reuse_test claim_order_test io_prompt_prefix_test io_output_folder_test io_output_lock_test io_faults
-  part_queue_test pipeline_turns_test pipeline_schedule_test link_delay_test timeline_check'
+  part_queue_test pipeline_turns_test pipeline_schedule_test link_delay_test timeline_check
+  plan_modes_test pipeline_solver_test job_plan_test cost_model_test'
 build() { cmake --build --preset release --target $targets >build.log 2>&1 </dev/null; }
 build || { tail -20 build.log; exit 2; }
 survived=0 run=0

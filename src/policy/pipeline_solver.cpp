@@ -13,6 +13,12 @@ int octave(double value, double steps) { return static_cast<int>(std::lround(ste
 
 }  // namespace
 
+int least_r1(std::int64_t tokens, std::int64_t longest_segment, std::int64_t room_tokens) {
+  if (tokens <= room_tokens) return 1;
+  const std::int64_t share = std::max<std::int64_t>(1, room_tokens - longest_segment + 1);
+  return static_cast<int>((tokens + share - 1) / share);
+}
+
 PipelineCosts pipeline_costs(const PlanTimes& times, const RoleCounts& counts, double segment_tokens, double expert_slowdown) {
   const PlanTimes* plan = &times;
   const double tokens = segment_tokens;
@@ -40,9 +46,8 @@ PipelineChoice choose_pipeline(PipelineKind kind, const PipelineCosts& costs, in
 
 PipelineChoice PipelineSolver::choose(const MiniBatch& batch) {
   MOEBIUS_EXPECT(batch.work.rows > 0 && batch.segments > 0);
-  // A micro-batch exceeds its even share by less than a segment.
-  const std::int64_t room = std::max<std::int64_t>(1, parts_.micro_batch_tokens - batch.longest_segment + 1);
-  const auto min_r1 = batch.work.rows <= parts_.micro_batch_tokens ? 1 : static_cast<int>((batch.work.rows + room - 1) / room);
+  const auto room = static_cast<std::int64_t>(std::min(parts_.limits.pipeline_tokens, 1e15));
+  const int min_r1 = least_r1(batch.work.rows, batch.longest_segment, room);
   const auto rows = static_cast<double>(batch.work.rows);
   const Bucket bucket{octave(rows, 2), octave(rows / batch.segments, 1), octave(static_cast<double>(batch.work.kv_positions) / rows, 1),
                       octave(static_cast<double>(batch.work.score_pairs) / rows, 1)};

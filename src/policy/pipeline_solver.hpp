@@ -22,6 +22,9 @@ struct FixedPipeline {
   int min_r1 = 1;  ///< micro-batches must not be larger
 };
 
+/// The fewest micro-batches of `tokens` tokens whose rooms hold `room_tokens`: one exceeds its even share by less than a segment.
+int least_r1(std::int64_t tokens, std::int64_t longest_segment, std::int64_t room_tokens);
+
 /// `segments` segments of `segment_tokens` tokens of each attention rank of a split layout, through `num_layers` layers with experts.
 /// `times` outlives it.
 PipelineCosts pipeline_costs(const PlanTimes& times, const RoleCounts& counts, double segment_tokens, double expert_slowdown);
@@ -36,7 +39,6 @@ class PipelineSolver {
     PlanLimits limits;
     RoleCounts counts;
     FixedPipeline fixed;
-    std::int64_t micro_batch_tokens = 1;  ///< most of a micro-batch, which is cut between segments
     double expert_slowdown = 1;
   };
   explicit PipelineSolver(Parts parts) : parts_(std::move(parts)) {}

@@ -24,15 +24,16 @@ struct BatchTime {
 class PhasePlanner {
  public:
   PhasePlanner(const PlanQuestion& question, const WorkPhase& phase)
-      : question_(question), times_(question.times, question.link, question.limits, phase), config_(question.times.model().config),
+      : question_(question), phase_(phase), times_(question.times, question.link, question.limits, phase), config_(question.times.model().config),
         segment_(std::max(1.0, phase.segment_tokens)), moe_layers_(static_cast<int>(std::ranges::count(config_.moe_layer, 1))),
         dense_layers_(config_.num_layers - moe_layers_) {
     MOEBIUS_EXPECT(moe_layers_ > 0);
   }
 
-  [[nodiscard]] BatchTime plan(PlanMode mode, const RoleCounts& counts, double tokens) const {
+  [[nodiscard]] BatchTime plan(PlanMode mode, const RoleCounts& counts, const WorkBatch& batch) const {
+    const double tokens = batch.tokens;
     switch (mode) {
-      case PlanMode::replicate: return replicate(tokens);
+      case PlanMode::replicate: return replicate(batch);
       case PlanMode::lockstep: return lockstep(tokens, counts.experts);
       case PlanMode::async_colocated: return async_colocated(tokens, counts.experts);
       case PlanMode::async_split: return async_split(tokens, counts);
@@ -58,8 +59,20 @@ class PhasePlanner {
     return moe_layers_ * (times_.attention_s(tokens) + times_.shared_s(tokens)) + dense_layers_ * times_.dense_layer_s(tokens) + times_.head_s(tokens);
   }
 
-  [[nodiscard]] BatchTime replicate(double tokens) const {
-    BatchTime time{.attention_s = attention_side_s(tokens), .experts_s = moe_layers_ * experts_s(tokens, 1, Overheads::each_call, WhichRank::any)};
+  [[nodiscard]] BatchTime replicate_once(double tokens) const {
+    return {.attention_s = attention_side_s(tokens), .experts_s = moe_layers_ * experts_s(tokens, 1, Overheads::each_call, WhichRank::any)};
+  }
+
+  /// The mean of the batches of a rank that waits for no other. Only the first is a whole budget of tokens: each LM head makes room for
+  /// a micro-batch of new ones, which goes through all layers before what is ahead of it moves on (flfs).
+  [[nodiscard]] BatchTime replicate(const WorkBatch& batch) const {
+    BatchTime time = replicate_once(batch.tokens);
+    if (phase_.kind == WorkPhase::Kind::prompts && batch.count > 1) {
+      const double wave = std::min(batch.tokens, question_.limits.micro_batch_tokens), waves = (batch.count - 1) * batch.tokens / wave;
+      const BatchTime later = replicate_once(wave);
+      time.attention_s = (time.attention_s + waves * later.attention_s) / batch.count;
+      time.experts_s = (time.experts_s + waves * later.experts_s) / batch.count;
+    }
     time.total_s = time.attention_s + time.experts_s;
     return time;
   }
@@ -100,9 +113,10 @@ class PhasePlanner {
     const auto segments = std::max(1, static_cast<int>(std::llround(tokens / segment_)));
     const double segment = tokens / segments;
     const PipelineCosts costs = pipeline_costs(times_, counts, segment, question_.expert_slowdown);
+    const int min_r1 = least_r1(std::llround(tokens), std::llround(segment), std::llround(std::min(question_.limits.pipeline_tokens, 1e15)));
     BatchTime time;
     time.pipeline = choose_pipeline(mode == PlanMode::pingpong ? PipelineKind::pingpong : PipelineKind::findep, costs, moe_layers_, segments, segment,
-                                    {.r1 = question_.r1, .r2 = question_.r2, .order = question_.order});
+                                    {.r1 = question_.r1, .r2 = question_.r2, .order = question_.order, .min_r1 = min_r1});
     const PipelineChoice& chosen = time.pipeline;
     const double micro_batch = static_cast<double>(segments) / chosen.r1, part = micro_batch / chosen.r2;
     const double attention_s = costs.attention(micro_batch) + costs.shared(micro_batch);
@@ -118,6 +132,7 @@ class PhasePlanner {
   }
 
   const PlanQuestion& question_;
+  const WorkPhase& phase_;
   PlanTimes times_;
   const ModelConfig& config_;
   double segment_;
@@ -182,7 +197,7 @@ PlannedMode plan_mode(const PlanQuestion& question, PlanMode mode, int attention
   for (const WorkPhase& phase : question.phases) {
     const WorkBatch batch = batch_of(phase, plan.counts.attention);
     const PhasePlanner planner(question, phase);
-    const BatchTime time = planner.plan(mode, plan.counts, batch.tokens);
+    const BatchTime time = planner.plan(mode, plan.counts, batch);
     plan.phases.push_back({.batch = batch, .batch_s = time.total_s, .pipeline = time.pipeline});
     plan.job_s += batch.count * time.total_s;
     tokens += phase.tokens();

@@ -13,6 +13,7 @@ namespace moebius::policy {
 /// How a rank cuts its work.
 struct PlanLimits {
   double micro_batch_tokens = 256;  ///< most of one attention stage
+  double pipeline_tokens = 1e18;    ///< the same of a pipeline, whose micro-batches are cut between segments
   double expert_rows = 256;         ///< most of one expert call
   double message_pairs = 1e18;      ///< most (row, expert) pairs of one message to the experts
 };

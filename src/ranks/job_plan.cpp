@@ -139,9 +139,10 @@ int fixed_attention_ranks(const Job& job, int num_ranks) {
 
 }  // namespace
 
-policy::PlanLimits plan_limits(const Job& job, const Job::Limits& limits) {
+policy::PlanLimits plan_limits(const Job& job, const Job::Limits& limits, const Job::Limits& pipelined) {
   const comm::RingOptions ring = ring_options({}, job, 1, Rows::in_place);
-  return {.micro_batch_tokens = static_cast<double>(limits.micro_batch_tokens), .expert_rows = static_cast<double>(limits.expert_rows),
+  return {.micro_batch_tokens = static_cast<double>(limits.micro_batch_tokens), .pipeline_tokens = static_cast<double>(pipelined.micro_batch_tokens),
+          .expert_rows = static_cast<double>(limits.expert_rows),
           .message_pairs = std::floor(static_cast<double>(ring.slot_bytes) / sizeof(RowPair))};
 }
 
@@ -182,12 +183,14 @@ PlanQuestionParts question_of(const Job& job, const ModelConfig& config, int num
   Job unpiped = job;  // a pipeline has micro-batches of its own
   if (unpiped.schedule.execution == Execution::pipeline) unpiped.schedule.execution = Execution::async;
   const Job::Limits limits = resolve_limits(unpiped, config);
+  Job piped = job;
+  piped.schedule.execution = Execution::pipeline;
   const auto& slowdown = job.placement.emulated_slowdown;
   return {.question = {.times = times,
                        .link = costs.link,
                        .num_ranks = num_ranks,
                        .phases = policy::phases_of(shapes, limits),
-                       .limits = plan_limits(job, limits),
+                       .limits = plan_limits(job, limits, resolve_limits(piped, config)),
                        .expert_slowdown = slowdown.empty() ? 1.0 : std::max(1.0, std::ranges::max(slowdown)),
                        .attention_ranks = fixed_attention_ranks(job, num_ranks),
                        .r1 = job.pipeline.r1,

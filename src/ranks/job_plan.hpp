@@ -16,8 +16,8 @@
 
 namespace moebius::ranks {
 
-/// How a rank cuts its work, from resolved limits.
-policy::PlanLimits plan_limits(const Job& job, const Job::Limits& limits);
+/// How a rank cuts its work, from limits that were resolved for a job without and with a pipeline.
+policy::PlanLimits plan_limits(const Job& job, const Job::Limits& limits, const Job::Limits& pipelined);
 
 struct PlanOptions {
   double memory_gib = 0;       ///< of each rank; 0: that of the device, or what this machine has for all

@@ -325,11 +325,10 @@ void RankEngine::make_solver() {
   solver_ = std::make_unique<policy::PipelineSolver>(policy::PipelineSolver::Parts{
       .times = costs.times,
       .link = costs.link,
-      .limits = plan_limits(parts_.job, limits_),
+      .limits = plan_limits(parts_.job, limits_, limits_),
       .counts = {.attention = static_cast<int>(parts_.attention_ranks.size()), .experts = static_cast<int>(parts_.expert_ranks.size()),
                  .form = policy::RoleCounts::Form::split},
       .fixed = {.r1 = asked.r1, .r2 = asked.r2, .order = asked.order == PipelineOrder::automatic ? std::nullopt : std::optional(asked.order)},
-      .micro_batch_tokens = limits_.micro_batch_tokens,
       .expert_slowdown = slowdown});
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // main of moebius_bench: kernels and tokenizers in this process, rings and whole jobs in ranks that it starts. Kokkos
 // lives around everything, and what the benchmarks keep between runs dies before it is finalized.
-//   build/moebius_bench [--benchmark_filter=gemm|attention|ring|job|encode|decode]
+//   build/moebius_bench [--benchmark_filter=gemm|attention|ring|job|plan|encode|decode]
 #include <benchmark/benchmark.h>
 
 #include <Kokkos_Core.hpp>
@@ -13,6 +13,7 @@
 #include "tests/bench/kernels_bench.hpp"
 #include "tests/bench/library_bench.hpp"
 #include "tests/bench/libxsmm_bench.hpp"
+#include "tests/bench/plan_bench.hpp"
 #include "tests/bench/ring_bench.hpp"
 #include "tests/bench/ring_pair.hpp"
 #include "tests/bench/tokenizer_bench.hpp"
@@ -34,6 +35,7 @@ int main(int argc, char** argv) {
     const auto self = std::filesystem::canonical(argv[0]);
     moebius::bench::add_ring_benchmarks(self.string());
     moebius::bench::add_job_benchmarks((self.parent_path() / "moebius").string());
+    moebius::bench::add_plan_benchmarks();
     moebius::bench::TokenizerBench tokenizer_bench;
     tokenizer_bench.add_benchmarks();
     benchmark::RunSpecifiedBenchmarks();

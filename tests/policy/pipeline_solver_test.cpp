@@ -16,8 +16,8 @@ PipelineSolver::Parts parts_of(EmulatedModel model, EmulatedLink link) {
   job.emulation.model = model;
   job.emulation.link = link;
   const Emulation emulation = *make_emulation(job, published_model(model).config);
-  return {.times = emulation.times, .link = emulation.link, .limits = {.micro_batch_tokens = 4096, .expert_rows = 1e9},
-          .counts = {.attention = 8, .experts = 8, .form = RoleCounts::Form::split}, .fixed = {}, .micro_batch_tokens = 1 << 20};
+  return {.times = emulation.times, .link = emulation.link, .limits = {.micro_batch_tokens = 4096, .pipeline_tokens = 1 << 20, .expert_rows = 1e9},
+          .counts = {.attention = 8, .experts = 8, .form = RoleCounts::Form::split}, .fixed = {}};
 }
 
 /// Prompts of `length` tokens, as segments of 128.
@@ -90,7 +90,7 @@ TEST(PipelineSolver, ChangesItsAnswerWithTheLength) {
 
 TEST(PipelineSolver, KeepsToTheMicroBatchesThatMemoryHasRoomFor) {
   PipelineSolver::Parts parts = parts_of(EmulatedModel::deepseek_v2_lite, EmulatedLink::nvlink);
-  parts.micro_batch_tokens = 1000;
+  parts.limits.pipeline_tokens = 1000;
   for (const int count : {1, 4, 31, 64}) {
     PipelineSolver solver(parts);
     const auto batch = prompts(count, 128);
