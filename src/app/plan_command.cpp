@@ -140,7 +140,7 @@ ExitCode plan(const PlanArguments& arguments) {
     fmt::print("As the job stands ({}): {}{:.0f} tokens/s.\n", policy::setting_of(*plan.best), policy::is_bound(plan.best->mode) ? "at most " : "", plan.best->tokens_per_s);
   }
   for (const std::string& change : changes) fmt::print("{}\n", change);
-  fmt::print("Experts are taken to be chosen evenly and at random; text has {:g} bytes a token; prefixes that requests share count each time; the time of async is a bound "
+  fmt::print("Experts are taken to be chosen evenly and at random, or as unevenly as placement.trace says; text has {:g} bytes a token; prefixes that requests share count each time; the time of async is a bound "
              "that its busiest resource sets.\n",
              ranks::text_bytes_per_token);
   return ExitCode::done;

@@ -60,7 +60,7 @@ class PhasePlanner {
   }
 
   [[nodiscard]] BatchTime replicate_once(double tokens) const {
-    return {.attention_s = attention_side_s(tokens), .experts_s = moe_layers_ * experts_s(tokens, 1, Overheads::each_call, WhichRank::any)};
+    return {.attention_s = attention_side_s(tokens), .experts_s = moe_layers_ * experts_s(tokens, 1, async_calls(), WhichRank::any)};
   }
 
   /// The mean of the batches of a rank that waits for no other. Only the first is a whole budget of tokens: each LM head makes room for
@@ -90,7 +90,7 @@ class PhasePlanner {
 
   [[nodiscard]] BatchTime async_colocated(double tokens, int ranks) const {
     BatchTime time{.attention_s = attention_side_s(tokens),
-                   .experts_s = moe_layers_ * experts_s(ranks * tokens, ranks, Overheads::each_call, WhichRank::any)};
+                   .experts_s = moe_layers_ * experts_s(ranks * tokens, ranks, async_calls(), WhichRank::any)};
     if (ranks > 1) time.links_s = moe_layers_ * links_s(tokens, ranks, ranks, (ranks - 1.0) / ranks);
     time.total_s = std::max(time.attention_s + time.experts_s, time.links_s);
     return time;
@@ -98,15 +98,18 @@ class PhasePlanner {
 
   [[nodiscard]] BatchTime async_split(double tokens, const RoleCounts& counts) const {
     BatchTime time{.attention_s = attention_side_s(tokens),
-                   .experts_s = moe_layers_ * experts_s(counts.attention * tokens, counts.experts, Overheads::each_call, WhichRank::any),
+                   .experts_s = moe_layers_ * experts_s(counts.attention * tokens, counts.experts, async_calls(), WhichRank::any),
                    .links_s = moe_layers_ * links_s(tokens, counts.attention, counts.experts, 1)};
     time.total_s = std::max({time.attention_s, time.experts_s, time.links_s});
     return time;
   }
 
-  /// Out and back go at once.
+  [[nodiscard]] Overheads async_calls() const { return question_.limits.grouped_calls ? Overheads::once : Overheads::each_call; }
+
+  /// Of asynchronous execution: out and back go at once.
   [[nodiscard]] double links_s(double tokens, int attention_ranks, int expert_ranks, double away) const {
-    return std::max(times_.dispatch_s(tokens, attention_ranks, expert_ranks, away), times_.outputs_s(tokens, attention_ranks, expert_ranks, away));
+    const auto messages = question_.limits.grouped_calls ? PlanTimes::Messages::of_ranks : PlanTimes::Messages::of_calls;
+    return std::max(times_.dispatch_s(tokens, attention_ranks, expert_ranks, away), times_.outputs_s(tokens, attention_ranks, expert_ranks, away, messages));
   }
 
   [[nodiscard]] BatchTime pipeline(PlanMode mode, double tokens, const RoleCounts& counts) const {

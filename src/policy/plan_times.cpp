@@ -30,6 +30,22 @@ double most_of(int numbers) {
 
 }  // namespace
 
+double linear_imbalance(const std::vector<std::vector<double>>& loads, int expert_ranks) {
+  double sum = 0, layers = 0;
+  for (const std::vector<double>& layer : loads) {
+    std::vector<double> rows(static_cast<std::size_t>(expert_ranks), 0.0);
+    double all = 0;
+    for (std::size_t e = 0; e < layer.size(); ++e) {
+      rows[e * static_cast<std::size_t>(expert_ranks) / layer.size()] += layer[e];
+      all += layer[e];
+    }
+    if (all <= 0) continue;
+    sum += std::ranges::max(rows) * expert_ranks / all;
+    layers += 1;
+  }
+  return layers > 0 ? sum / layers : 1.0;
+}
+
 double PlanTimes::attention_of_one_s(double tokens) const {
   const AttentionWork work{.rows = whole(tokens), .kv_positions = whole(tokens * phase_.kv_per_token), .score_pairs = whole(tokens * phase_.pairs_per_token)};
   return times_.attention_s(work) + times_.router_s(whole(tokens)) + times_.combine_s(whole(tokens));
@@ -94,7 +110,7 @@ PlanTimes::ExpertMean PlanTimes::expert_mean(double mean_rows) const {
 
 double PlanTimes::experts_s(double tokens, int expert_ranks, Overheads overheads, WhichRank which) const {
   const double hosted = std::ceil(static_cast<double>(config_.num_experts) / expert_ranks - 1e-9);
-  const ExpertMean one = expert_mean(chosen_per_expert(tokens));
+  const ExpertMean one = expert_mean(chosen_per_expert(tokens) * (which == WhichRank::slowest ? imbalance(expert_ranks) : 1.0));
   const double more_s = which == WhichRank::slowest ? most_of(expert_ranks) * std::sqrt(hosted * one.variance) : 0.0;
   return hosted * one.seconds + more_s + times_.expert_overhead_s() * (overheads == Overheads::each_call ? hosted * one.calls : std::min(1.0, hosted * one.calls));
 }
@@ -109,19 +125,20 @@ double PlanTimes::outputs_bytes(double tokens) const { return times_.outputs_byt
 double PlanTimes::dispatch_s(double tokens, int attention_ranks, int expert_ranks, double away) const {
   const double bytes = away * dispatch_bytes(tokens, expert_ranks), pairs = tokens * config_.experts_per_token / expert_ranks;
   const double messages = away * std::min(1.0, pairs) * std::max(1.0, std::ceil(pairs / limits_.message_pairs));
-  const double share = static_cast<double>(attention_ranks) / expert_ranks;
+  const double share = imbalance(expert_ranks) * attention_ranks / expert_ranks;
   return std::max(1.0, share) * link_s(messages * expert_ranks, bytes);
 }
 
-double PlanTimes::outputs_s(double tokens, int attention_ranks, int expert_ranks, double away) const {
-  const double bytes = away * outputs_bytes(tokens), calls = away * config_.num_experts * expert_mean(chosen_per_expert(tokens)).calls;
-  const double share = static_cast<double>(attention_ranks) / expert_ranks;
+double PlanTimes::outputs_s(double tokens, int attention_ranks, int expert_ranks, double away, Messages messages) const {
+  const double bytes = away * outputs_bytes(tokens), pairs = tokens * config_.experts_per_token;
+  const double calls = away * (messages == Messages::of_calls ? config_.num_experts * expert_mean(chosen_per_expert(tokens)).calls : expected_hits(expert_ranks, 1, pairs));
+  const double share = imbalance(expert_ranks) * attention_ranks / expert_ranks;
   return std::max(1.0, share) * link_s(calls, bytes);
 }
 
 double PlanTimes::exchange_s(double tokens, int ranks, double bytes) const {
   const double others = ranks - 1.0, pairs = tokens * config_.experts_per_token;
-  return link_s(others / ranks * expected_hits(ranks, 1, pairs), others / ranks * bytes);
+  return link_s(others / ranks * expected_hits(ranks, 1, pairs), imbalance(ranks) * others / ranks * bytes);
 }
 
 double PlanTimes::exchange_out_s(double tokens, int ranks) const { return exchange_s(tokens, ranks, dispatch_bytes(tokens, ranks)); }

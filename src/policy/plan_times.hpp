@@ -4,6 +4,9 @@
 // Pure. Experts are chosen evenly and at random; the rows of an expert are then nearly a Poisson number, and a call pays for
 // whole tiles and whole weights of that number, not of its mean.
 
+#include <functional>
+#include <vector>
+
 #include "policy/device_model.hpp"
 #include "policy/link_model.hpp"
 #include "policy/plan_work.hpp"
@@ -15,8 +18,14 @@ struct PlanLimits {
   double micro_batch_tokens = 256;  ///< most of one attention stage
   double pipeline_tokens = 1e18;    ///< the same of a pipeline, whose micro-batches are cut between segments
   double expert_rows = 256;         ///< most of one expert call
+  bool grouped_calls = true;        ///< asynchronous: the experts of a layer are one call, and their outputs one message to each source
   double message_pairs = 1e18;      ///< most (row, expert) pairs of one message to the experts
+  /// Rows of the busiest of so many expert ranks, as a multiple of the mean, in the mean over layers; empty: 1.
+  std::function<double(int expert_ranks)> imbalance = {};
 };
+
+/// That of loads that were recorded, with experts on ranks in equal runs of ids. // loads: [layers][experts]; layers without rows do not count
+double linear_imbalance(const std::vector<std::vector<double>>& loads, int expert_ranks);
 
 class PlanTimes {
  public:
@@ -39,9 +48,10 @@ class PlanTimes {
   /// Of `tokens` tokens to all of `expert_ranks`, wherever they are; and back.
   [[nodiscard]] double dispatch_bytes(double tokens, int expert_ranks) const;
   [[nodiscard]] double outputs_bytes(double tokens) const;
-  /// One message to each rank, a message for each expert call back: out of an attention rank or into an expert rank, whichever takes longer.
+  /// One message to each rank, and back one for each expert call or rank: out of an attention rank or into an expert rank, whichever takes longer.
   [[nodiscard]] double dispatch_s(double tokens, int attention_ranks, int expert_ranks, double away) const;
-  [[nodiscard]] double outputs_s(double tokens, int attention_ranks, int expert_ranks, double away) const;
+  enum class Messages : std::uint8_t { of_calls, of_ranks };
+  [[nodiscard]] double outputs_s(double tokens, int attention_ranks, int expert_ranks, double away, Messages messages = Messages::of_calls) const;
   /// Between all of `ranks` ranks at once, a message for each pair of ranks.
   [[nodiscard]] double exchange_out_s(double tokens, int ranks) const;
   [[nodiscard]] double exchange_back_s(double tokens, int ranks) const;
@@ -55,6 +65,7 @@ class PlanTimes {
   [[nodiscard]] ExpertMean expert_mean(double mean_rows) const;
   [[nodiscard]] ExpertMean expert_of(double rows) const;
   [[nodiscard]] double link_s(double messages, double bytes) const { return messages * link_.latency_s + bytes / link_.bytes_per_s; }
+  [[nodiscard]] double imbalance(int expert_ranks) const { return limits_.imbalance ? limits_.imbalance(expert_ranks) : 1.0; }
   [[nodiscard]] double exchange_s(double tokens, int ranks, double bytes) const;
   [[nodiscard]] double chosen_per_expert(double tokens) const { return tokens * config_.experts_per_token / config_.num_experts; }
 

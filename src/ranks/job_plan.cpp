@@ -13,6 +13,7 @@
 #include "io/request_file.hpp"
 #include "ranks/agreement.hpp"
 #include "ranks/available_memory.hpp"
+#include "ranks/expert_plan.hpp"
 #include "ranks/input_shapes.hpp"
 #include "ranks/job_costs.hpp"
 #include "ranks/memory_needs.hpp"
@@ -142,7 +143,7 @@ int fixed_attention_ranks(const Job& job, int num_ranks) {
 policy::PlanLimits plan_limits(const Job& job, const Job::Limits& limits, const Job::Limits& pipelined) {
   const comm::RingOptions ring = ring_options({}, job, 1, Rows::in_place);
   return {.micro_batch_tokens = static_cast<double>(limits.micro_batch_tokens), .pipeline_tokens = static_cast<double>(pipelined.micro_batch_tokens),
-          .expert_rows = static_cast<double>(limits.expert_rows),
+          .expert_rows = static_cast<double>(limits.expert_rows), .grouped_calls = job.schedule.group_expert_calls,
           .message_pairs = std::floor(static_cast<double>(ring.slot_bytes) / sizeof(RowPair))};
 }
 
@@ -177,6 +178,19 @@ ResolvedJob with_settings(const ResolvedJob& resolved, const std::vector<std::st
 
 }  // namespace
 
+/// How unevenly the routing that the job names loads expert ranks.
+static std::function<double(int)> imbalance_of(const Job& job, const ModelConfig& config) {
+  const io::RoutingTrace trace = read_trace(job.placement.trace, config);
+  std::vector<std::vector<double>> loads(static_cast<std::size_t>(trace.num_layers), std::vector<double>(static_cast<std::size_t>(trace.num_experts), 0.0));
+  std::size_t cell = 0;
+  for (int step = 0; step < trace.num_steps; ++step) {
+    for (auto& layer : loads) {
+      for (double& rows : layer) rows += trace.rows[cell++];
+    }
+  }
+  return [loads](int expert_ranks) { return policy::linear_imbalance(loads, expert_ranks); };
+}
+
 PlanQuestionParts question_of(const Job& job, const ModelConfig& config, int num_ranks, std::span<const policy::RequestShape> shapes) {
   const JobCosts costs = costs_of(job, config, num_ranks);
   const policy::StageTimes& times = costs.times;
@@ -185,12 +199,14 @@ PlanQuestionParts question_of(const Job& job, const ModelConfig& config, int num
   const Job::Limits limits = resolve_limits(unpiped, config);
   Job piped = job;
   piped.schedule.execution = Execution::pipeline;
+  policy::PlanLimits cuts = plan_limits(job, limits, resolve_limits(piped, config));
+  if (!job.placement.trace.empty()) cuts.imbalance = imbalance_of(job, config);
   const auto& slowdown = job.placement.emulated_slowdown;
   return {.question = {.times = times,
                        .link = costs.link,
                        .num_ranks = num_ranks,
                        .phases = policy::phases_of(shapes, limits),
-                       .limits = plan_limits(job, limits, resolve_limits(piped, config)),
+                       .limits = std::move(cuts),
                        .expert_slowdown = slowdown.empty() ? 1.0 : std::max(1.0, std::ranges::max(slowdown)),
                        .attention_ranks = fixed_attention_ranks(job, num_ranks),
                        .r1 = job.pipeline.r1,

@@ -21,7 +21,7 @@ struct Prediction {
 };
 
 /// Of the lines that a run computes, with the layout and execution that it has. Nothing where no line is a request, or where the way of the
-/// run has no model (expert capacity).
+/// run has no model (expert capacity, lock-step with separate attention ranks).
 std::optional<Prediction> predict_run(const Job& job, const policy::RankLayout& layout, const io::RequestFile& file, std::span<const io::RequestFile::Line> lines,
                                       const ModelConfig& config);
 

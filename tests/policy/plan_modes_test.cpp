@@ -142,6 +142,23 @@ TEST(PlanTimes, LinksAreWhatLeavesARankOrEntersOne) {
   EXPECT_NEAR(plan.exchange_back_s(800, 2), 100 + 0.5 * times.outputs_bytes(1600), 1e-6);
 }
 
+TEST(PlanTimes, UnevenRoutingMakesTheBusiestRankAndItsLinkSlower) {
+  const std::vector<std::vector<double>> loads{{6, 2, 1, 1}, {}, {1, 1, 1, 1}};
+  EXPECT_DOUBLE_EQ(linear_imbalance(loads, 2), (1.6 + 1) / 2);
+  EXPECT_DOUBLE_EQ(linear_imbalance(loads, 4), (2.4 + 1) / 2);
+  EXPECT_DOUBLE_EQ(linear_imbalance({}, 4), 1);
+  const StageTimes times = by_hand(1);
+  const Link link{"slow", 100, 1};
+  PlanLimits even{.micro_batch_tokens = 8, .expert_rows = 1e9}, uneven = even;
+  uneven.imbalance = [](int) { return 1.5; };
+  const WorkPhase phase{};
+  const PlanTimes before(times, link, even, phase), after(times, link, uneven, phase);
+  EXPECT_NEAR(after.exchange_back_s(800, 2) - 100, 1.5 * (before.exchange_back_s(800, 2) - 100), 1e-6);
+  const auto experts = [](const PlanTimes& plan, PlanTimes::WhichRank which) { return plan.experts_s(1e6, 2, PlanTimes::Overheads::once, which); };
+  EXPECT_NEAR(experts(after, PlanTimes::WhichRank::slowest) / experts(before, PlanTimes::WhichRank::slowest), 1.5, 1e-3);
+  EXPECT_EQ(experts(after, PlanTimes::WhichRank::any), experts(before, PlanTimes::WhichRank::any));
+}
+
 // Modes -------------------------------------------------------------------------------------------
 
 TEST(PlanModes, BoundsAreNotExceededAndPartsDoNotHurt) {

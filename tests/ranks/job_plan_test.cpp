@@ -67,7 +67,9 @@ TEST(InputShapes, CountWhatGoesThroughTheLayers) {
 }
 
 ResolvedJob job_with(const std::vector<std::string>& settings) {
-  return io::read_job_text("[model]\npath = \"inputs/models/tiny\"\n[input]\npath = \"inputs/data/endings.jsonl\"\n[output]\npath = \"none\"\n", "job.toml", settings);
+  const std::string inputs = std::string(MOEBIUS_SOURCE_DIR) + "/inputs/";
+  return io::read_job_text("[model]\npath = \"" + inputs + "models/tiny\"\n[input]\npath = \"" + inputs + "data/endings.jsonl\"\n[output]\npath = \"none\"\n",
+                           "job.toml", settings);
 }
 
 const policy::PlannedMode& find(const JobPlan& plan, policy::PlanMode mode) { return *std::ranges::find(plan.modes, mode, &policy::PlannedMode::mode); }
