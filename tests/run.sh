@@ -20,10 +20,12 @@ check() {  # check PRESET [CTEST OPTIONS]
 export -f build check
 
 build release
-# Tests of whole jobs wait as much as they compute: the sanitizers' build and tests fill the gaps, in a session of their
-# own, which ends with this script.
+# Tests of whole jobs wait as much as they compute: the sanitizers' build and tests fill the gaps, in a process group of
+# their own, which ends with this script.
 log=build/sanitize.log
-setsid nice -n 19 bash -euc 'build sanitize; check sanitize "$@"' - "$@" >"$log" 2>&1 &
+set -m
+nice -n 19 bash -euc 'build sanitize; check sanitize "$@"' - "$@" >"$log" 2>&1 </dev/null &
+set +m
 trap "kill -- -$! 2>/dev/null || true" EXIT
 check release "$@" && passed=1 || passed=0
 wait $! && sanitized=1 || sanitized=0
