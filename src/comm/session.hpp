@@ -60,6 +60,9 @@ class Session {
   int agree_max(int value);
   /// Between two of them at most so much time passes, from now on; 0: no limit, as where ranks do not meet.
   void limit_waiting(double limit_s) { deadline_.start(limit_s, rank()); }
+  /// Ranks do not meet from now on until the next limit; a one-sided call that waits longer than this for its target ends the
+  /// rank (MeetingDeadline::watch_calls).
+  void watch_calls(double limit_s, const std::string& role) { deadline_.watch_calls(limit_s, rank(), role); }
   /// The communicators of the roles, ranks in world order.
   RoleCommunicators split(Roles roles);
 

@@ -209,7 +209,10 @@ void Window::put(RankId to, std::size_t offset, const void* origin, std::size_t 
                     native_->world));
 }
 
-void Window::flush(RankId to) { mpi_check(MPI_Win_flush(to.value, native_->world)); }
+void Window::flush(RankId to) {
+  const CallThatWaits call(to);
+  mpi_check(MPI_Win_flush(to.value, native_->world));
+}
 
 void Window::sync() { mpi_check(MPI_Win_sync(native_->world)); }
 
@@ -221,11 +224,12 @@ void Window::progress() {
 std::int64_t Window::fetch_add(RankId owner, std::size_t word_idx, std::int64_t value) {
   MOEBIUS_EXPECT(word_idx < num_control_words);
   std::int64_t before = 0;
+  const CallThatWaits call(owner);
   const MPI_Aint at = native_->displacement(owner, word_idx * cache_line_bytes, sizeof(std::int64_t));
   // MPI_NO_OP where nothing is added: the one combination that accumulate_ops=same_op_no_op allows.
   mpi_check(MPI_Fetch_and_op(&value, &before, MPI_INT64_T, owner.value, at, value == 0 ? MPI_NO_OP : MPI_SUM,
                              native_->world));
-  flush(owner);
+  mpi_check(MPI_Win_flush(owner.value, native_->world));
   return before;
 }
 
