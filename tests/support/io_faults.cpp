@@ -11,7 +11,8 @@
 // Operations: creating a file, write, fsync, rename, truncate, unlink, mkdir. Actions: `kill` (SIGKILL before it), `torn`
 // (half of a write, then SIGKILL), `job` (SIGKILL to all ranks of this machine), `launcher` (SIGKILL to the parent), `stop`
 // (SIGSTOP), `eio` (fails once), `full` (this and all later ones that need room fail with ENOSPC), `short` (half of a write),
-// `slow` (two seconds), `nolocks` (from the first operation on this file system has no fcntl locks).
+// `slow` (two seconds), `nolocks` (from the first operation on this file system has no fcntl locks), `watch` (nothing, but
+// the log gets a line "change <operation> <file>" for each that has a name).
 // Memory: `nomem` (no allocation of N MiB and more from the heap), `nomap` (no private mapping of that size) and `stopmap`
 // (SIGSTOP before the first such mapping: while weights are loaded).
 #include <fcntl.h>
@@ -88,6 +89,7 @@ enum class Outcome { go_on, fail, half };
 /// Called before every operation; does not return where the process dies. `fail` has set errno.
 Outcome before(Kind kind, const char* name) {
   const bool needs_room = kind == Kind::create || kind == Kind::write || kind == Kind::mkdir;
+  if (acts("watch") && kind != Kind::write && kind != Kind::fsync && kind != Kind::truncate) log_line("change", kind_names[static_cast<int>(kind)], name);
   const bool now = ++faults.num_operations == faults.at;
   if (now) {
     log_line("fault", kind_names[static_cast<int>(kind)], name);
