@@ -37,7 +37,7 @@ enum class CapacityPhase : std::uint8_t { all, prompts, generation };
 enum class EmulatedDevice : std::uint8_t { none, h100, a100, custom, measured };
 enum class EmulatedLink : std::uint8_t { nvlink, pcie, network, custom };
 /// Whose sizes count. own: those of the checkpoint.
-enum class EmulatedModel : std::uint8_t { own, mixtral_8x7b, qwen3_30b_a3b, qwen3_235b_a22b, deepseek_v2_lite, deepseek_v3 };
+enum class EmulatedModel : std::uint8_t { own, mixtral_8x7b, qwen3_30b_a3b, qwen3_235b_a22b, deepseek_v2_lite, deepseek_v2, deepseek_v3 };
 /// Whose layers, experts and top-k: those of the published model, which the checkpoint then must have, or its own.
 enum class EmulatedShape : std::uint8_t { published, checkpoint };
 
@@ -136,6 +136,7 @@ struct Job {
     int row_tile = 0;                 ///< products compute whole tiles of so many rows
     double link_bytes_per_s = 0.0;
     double link_latency_us = 0.0;
+    double tokens_per_row = 1.0;      ///< tokens with the same experts that a row stands for
     [[nodiscard]] bool on() const { return device != EmulatedDevice::none; }
   } emulation;
   struct Run {

@@ -165,6 +165,7 @@ const char* to_string(EmulatedModel model) {
     case EmulatedModel::qwen3_30b_a3b: return "qwen3-30b-a3b";
     case EmulatedModel::qwen3_235b_a22b: return "qwen3-235b-a22b";
     case EmulatedModel::deepseek_v2_lite: return "deepseek-v2-lite";
+    case EmulatedModel::deepseek_v2: return "deepseek-v2";
     case EmulatedModel::deepseek_v3: return "deepseek-v3";
   }
   return "?";

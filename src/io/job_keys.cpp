@@ -262,7 +262,7 @@ void add_plan_and_emulation(std::vector<JobKey>& keys) {
                   "slow motion: every stage lasts as long as on this device, times emulation.dilation; profile: the machine of plan.profile; none: real time"});
   keys.push_back({"emulation.model", Effect::execution,
                   choice(
-                      std::vector{own, mixtral_8x7b, qwen3_30b_a3b, qwen3_235b_a22b, deepseek_v2_lite, deepseek_v3}, {},
+                      std::vector{own, mixtral_8x7b, qwen3_30b_a3b, qwen3_235b_a22b, deepseek_v2_lite, deepseek_v2, deepseek_v3}, {},
                       [](auto& j) -> auto& { return j.emulation.model; }),
                   "whose sizes the times are those of; the checkpoint has the same layers, experts and top-k, but may be small"});
   keys.push_back({"emulation.shape", Effect::execution,
@@ -296,6 +296,10 @@ void add_plan_and_emulation(std::vector<JobKey>& keys) {
                   "rows of a product are computed in whole tiles of so many; 0: the preset's"});
   add("emulation.link_bytes_per_s", 1e16, [](auto& j) -> auto& { return j.emulation.link_bytes_per_s; }, "of the link, in one direction; 0: the preset's");
   add("emulation.link_latency_us", 1e9, [](auto& j) -> auto& { return j.emulation.link_latency_us; }, "of a message on the link; 0: the preset's");
+  keys.push_back({"emulation.tokens_per_row", Effect::execution,
+                  number(
+                      1.0, 1e6, [](auto& j) -> auto& { return j.emulation.tokens_per_row; }),
+                  "tokens that a row stands for in the times of stages and messages, side by side and with the same experts: long texts in few rows"});
 }
 
 void add_run(std::vector<JobKey>& keys) {

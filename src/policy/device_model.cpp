@@ -2,6 +2,7 @@
 #include "policy/device_model.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "base/failure.hpp"
@@ -134,8 +135,8 @@ StageTimes::StageTimes(std::string name, const StageCosts& costs, ModelSizes mod
 double StageTimes::line_s(const std::array<double, 2>& cost, std::int64_t rows) { return rows > 0 ? cost[0] + cost[1] * static_cast<double>(rows) : 0.0; }
 
 double StageTimes::roofline_s(double efficiency, double num_weights, std::int64_t rows, double more_flops) const {
-  const std::int64_t tile = device_.row_tile;
-  const auto computed_rows = static_cast<double>((rows + tile - 1) / tile * tile);
+  const double tile = device_.row_tile;
+  const double computed_rows = std::ceil(tokens_of(rows) / tile) * tile;
   return std::max(num_weights * model_.weight_bytes / device_.bytes_per_s, (2 * computed_rows * num_weights + more_flops) / device_.flops) / efficiency;
 }
 
@@ -155,8 +156,8 @@ double StageTimes::attention_s(const AttentionWork& work) const {
     const auto& cost = costs_->attention;
     return cost[0] + cost[1] * static_cast<double>(work.rows) + cost[2] * static_cast<double>(work.score_pairs) + cost[3] * static_cast<double>(work.kv_positions);
   }
-  return device_.attention_overhead_s + attention_roofline_s(attention_weights_, work.rows, flops_per_pair_ * static_cast<double>(work.score_pairs)) +
-         copy_s(static_cast<double>(work.kv_positions) * kv_numbers_ * model_.kv_bytes);
+  return device_.attention_overhead_s + attention_roofline_s(attention_weights_, work.rows, flops_per_pair_ * model_.tokens_per_row * tokens_of(work.score_pairs)) +
+         copy_s(tokens_of(work.kv_positions) * kv_numbers_ * model_.kv_bytes);
 }
 
 double StageTimes::router_s(std::int64_t rows) const {
@@ -167,7 +168,7 @@ double StageTimes::router_s(std::int64_t rows) const {
 double StageTimes::combine_s(std::int64_t rows) const {
   if (costs_) return 0;
   const double row_bytes = model_.config.hidden_size * (model_.config.experts_per_token * model_.output_bytes + 2 * residual_bytes);
-  return copy_s(static_cast<double>(rows) * row_bytes);
+  return copy_s(tokens_of(rows) * row_bytes);
 }
 
 double StageTimes::shared_experts_s(std::int64_t rows) const {
@@ -188,11 +189,11 @@ double StageTimes::lm_head_s(std::int64_t rows) const {
 }
 
 double StageTimes::dispatch_bytes(std::int64_t rows, std::int64_t pairs) const {
-  return static_cast<double>(rows) * model_.config.hidden_size * model_.hidden_bytes + static_cast<double>(pairs) * tag_bytes;
+  return tokens_of(rows) * model_.config.hidden_size * model_.hidden_bytes + tokens_of(pairs) * tag_bytes;
 }
 
 double StageTimes::outputs_bytes(std::int64_t pairs) const {
-  return static_cast<double>(pairs) * (model_.config.hidden_size * model_.output_bytes + tag_bytes);
+  return tokens_of(pairs) * (model_.config.hidden_size * model_.output_bytes + tag_bytes);
 }
 
 ModelSizes own_sizes(const ModelConfig& config, ComputeType compute) {
@@ -212,9 +213,14 @@ std::optional<Emulation> make_emulation(const Job& job, const ModelConfig& confi
     if (!job.plan.costs.known() || job.emulation.model != EmulatedModel::own) {
       throw Failure{ExitCode::bad_usage, "emulation.device is \"profile\" (it needs measured costs of the checkpoint's own sizes) set plan.profile, and emulation.model = \"own\""};
     }
+    if (job.emulation.tokens_per_row > 1) {
+      throw Failure{ExitCode::bad_usage, "emulation.tokens_per_row is above 1 (the costs of a profile are those of rows) leave it out, or name a device in emulation.device"};
+    }
     return Emulation{StageTimes("the machine of " + job.plan.profile, job.plan.costs, own_sizes(config, job.model.compute)), measured_link(job.plan.costs), job.emulation.dilation};
   }
-  return Emulation{StageTimes(device_of(job.emulation), sizes_of(job, config)), link_of(job.emulation), job.emulation.dilation};
+  ModelSizes sizes = sizes_of(job, config);
+  sizes.tokens_per_row = job.emulation.tokens_per_row;
+  return Emulation{StageTimes(device_of(job.emulation), std::move(sizes)), link_of(job.emulation), job.emulation.dilation};
 }
 
 }  // namespace moebius::policy

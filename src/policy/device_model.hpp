@@ -38,6 +38,7 @@ struct ModelSizes {
   ModelConfig config;
   double weight_bytes = 2, kv_bytes = 2;      ///< of a number
   double hidden_bytes = 2, output_bytes = 2;  ///< of a number of a hidden state, and of an expert output, on a link
+  double tokens_per_row = 1;                  ///< tokens, side by side in a sequence and with the same experts, that a row stands for
 };
 
 /// What the attention of a micro-batch looks at.
@@ -73,6 +74,7 @@ class StageTimes {
   [[nodiscard]] double outputs_bytes(std::int64_t pairs) const;
 
  private:
+  [[nodiscard]] double tokens_of(std::int64_t rows) const { return model_.tokens_per_row * static_cast<double>(rows); }
   /// max(bytes of the weights / BW, flops / F) of a product with so many weights, and flops beside it.
   [[nodiscard]] double roofline_s(double efficiency, double num_weights, std::int64_t rows, double more_flops = 0) const;
   /// The same of what attention ranks compute, feed-forward networks apart.

@@ -61,6 +61,8 @@ ModelSizes published_model(EmulatedModel model) {
       return grouped_query("Qwen3-235B-A22B", {4096, 94, 0, 128, 8, 1536, 12288, 151936}, 64, 4);
     case deepseek_v2_lite:  // deepseek-ai/DeepSeek-V2-Lite: two shared experts
       return latent("DeepSeek-V2-Lite", {2048, 27, 1, 64, 6, 1408, 10944, 102400}, 16, 0, 2816);
+    case deepseek_v2:  // deepseek-ai/DeepSeek-V2: two shared experts
+      return latent("DeepSeek-V2", {5120, 60, 1, 160, 6, 1536, 12288, 102400}, 128, 1536, 3072);
     case deepseek_v3: {  // deepseek-ai/DeepSeek-V3: FP8 weights, FP8 to the experts (arXiv 2412.19437, section 3.3); products as in bf16
       ModelSizes sizes = latent("DeepSeek-V3", {7168, 61, 3, 256, 8, 2048, 18432, 129280}, 128, 1536, 2048);
       sizes.weight_bytes = sizes.hidden_bytes = 1;

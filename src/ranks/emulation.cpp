@@ -19,9 +19,10 @@ std::string describe_emulation(const Job& job, const ModelConfig& config) {
   if (!emulation) return "none";
   const policy::Device& device = emulation->times.device();
   return fmt::format("{} ({:.4g} TFLOP/s, {:.4g} GB/s, efficiency {:.3g}, of attention {:.3g}, {:.3g} us for an expert call, {:.3g} us for an attention stage, tiles of {} rows) "
-                     "with the sizes of {}; link {} ({:.3g} us, {:.4g} GB/s); dilation {:.6g}",
+                     "with the sizes of {}{}; link {} ({:.3g} us, {:.4g} GB/s); dilation {:.6g}",
                      device.name, device.flops * 1e-12, device.bytes_per_s * 1e-9, device.efficiency, device.attention_efficiency, device.expert_overhead_s * 1e6,
-                     device.attention_overhead_s * 1e6, device.row_tile, emulation->times.model().name, emulation->link.name,
+                     device.attention_overhead_s * 1e6, device.row_tile, emulation->times.model().name,
+                     job.emulation.tokens_per_row > 1 ? fmt::format(", {:.4g} tokens in a row", job.emulation.tokens_per_row) : "", emulation->link.name,
                      emulation->link.latency_s * 1e6, emulation->link.bytes_per_s * 1e-9, emulation->dilation);
 }
 
@@ -49,7 +50,7 @@ EmulationSummary summarise_emulation(const Job& job, const std::vector<EmulatedR
   if (messages > 0) summary.missed_share = static_cast<double>(missed) / static_cast<double>(messages);
   if (wall_s <= 0) return summary;
   summary.seconds = wall_s / summary.dilation;
-  summary.tokens_per_s = static_cast<double>(tokens) / summary.seconds;
+  summary.tokens_per_s = static_cast<double>(tokens) * job.emulation.tokens_per_row / summary.seconds;
   summary.compute_share = std::max(most_processor_s, all_processor_s / num_cores) / wall_s;
   summary.slip = std::max(0.0, 1 - elapsed_s / wall_s);
   return summary;

@@ -38,6 +38,7 @@ struct EmulationSummary {
 std::string describe_emulation(const Job& job, const ModelConfig& config);
 /// Processor time of this process so far.
 double processor_s();
+/// tokens: rows that ranks fed, each of which may stand for several (emulation.tokens_per_row).
 EmulationSummary summarise_emulation(const Job& job, const std::vector<EmulatedRank>& ranks, int num_cores, std::int64_t tokens);
 io::EmulationTable emulation_table(const EmulationSummary& summary, const std::vector<EmulatedRank>& ranks);
 /// "yes", "no (...) what to do", "real time".

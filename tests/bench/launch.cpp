@@ -18,9 +18,12 @@ std::vector<std::string> run_ranks(int ranks, const std::string& program_and_arg
   if (output == nullptr) throw std::runtime_error("no shell could be started (popen failed) try again");
   std::vector<std::string> lines;
   std::array<char, 4096> text{};
+  bool goes_on = false;  // the last line, which was longer than the buffer
   while (std::fgets(text.data(), static_cast<int>(text.size()), output) != nullptr) {
-    lines.emplace_back(text.data());
-    if (lines.back().ends_with('\n')) lines.back().pop_back();
+    if (!goes_on) lines.emplace_back();
+    lines.back() += text.data();
+    goes_on = !lines.back().ends_with('\n');
+    if (!goes_on) lines.back().pop_back();
   }
   if (pclose(output) != 0) throw std::runtime_error("a benchmark's ranks failed (exit code not 0) run by hand: " + command);
   return lines;

@@ -9,6 +9,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <utility>
@@ -62,6 +64,9 @@ struct StudyFigures {
   double activated_max = 0, rows_max = 0;      ///< of a rank in a micro-batch, mean of micro-batches
   double inter_token_p50_s = 0, inter_token_p99_s = 0;
   double pairs_dropped = 0;            ///< share of (row, expert) pairs
+  double exposed_mean = std::numeric_limits<double>::quiet_NaN();  ///< share of the run without work while a message was under way, mean of ranks
+  double predicted_s = 0;              ///< that the plan of the run said loop_s would be; 0: nothing
+  double prediction_is_bound = 0;      ///< 1: it said at least
   double compute_share = 0;            ///< slow motion: share of wall time that real computation took
   double valid = 1;                    ///< slow motion: 0 where that share was too large
   std::string digest;
@@ -100,11 +105,14 @@ struct StudyOptions {
   std::string program;             ///< moebius
   std::filesystem::path work;      ///< models, requests and results of runs
   std::filesystem::path file;      ///< HDF5
-  std::string only;                ///< async: cells with this text in their section or name; empty: all
+  std::string only;                ///< async, pipeline: cells with this text in their section or name; empty: all
 };
 
 /// Makes what a run needs where it is not there, runs it, reads its results. Throws std::runtime_error where it fails.
 StudyFigures run_once(const StudyOptions& options, const StudyRun& run);
+
+/// What `moebius plan --json` says of the job of a run.
+nlohmann::json plan_of(const StudyOptions& options, const StudyRun& run);
 
 /// The results of a run stay here until the next run of the same name.
 std::filesystem::path results_of(const StudyOptions& options, const StudyRun& run);
@@ -133,12 +141,16 @@ std::string percent(double share);
 StudyModel mixtral_8x7b(std::optional<double> skew = {});
 StudyModel qwen3_30b_a3b(int top_k = 0, std::optional<double> skew = {}, int num_layers = 0);
 StudyModel deepseek_v3(int num_layers = 0);
+// Without dense layers, and without groups in the router.
+StudyModel deepseek_v2(int num_layers);
+StudyModel qwen3_235b_a22b(int num_layers);
 /// emulation.* of a H100 with the sizes of the model.
 Settings as_h100(const StudyModel& model, double dilation);
 Settings operator+(Settings first, const Settings& more);
 
 // The studies. Each returns Markdown; `quick` runs a few cells.
 std::string async_study(const StudyOptions& options, bool quick);
+std::string pipeline_study(const StudyOptions& options, bool quick);
 std::string placement_study(const StudyOptions& options, bool quick);
 std::string replicas_study(const StudyOptions& options, bool quick);
 std::string capacity_study(const StudyOptions& options, bool quick);

@@ -11,15 +11,15 @@
 int main(int argc, char** argv) {
   using namespace moebius::bench;
   const std::map<std::string, std::string (*)(const StudyOptions&, bool)> studies{
-      {"async", async_study}, {"placement", placement_study}, {"replicas", replicas_study}, {"capacity", capacity_study}};
+      {"async", async_study}, {"pipeline", pipeline_study}, {"placement", placement_study}, {"replicas", replicas_study}, {"capacity", capacity_study}};
   CLI::App app("Studies of Moebius: many small jobs, each beside its control");
   StudyOptions options;
   options.program = MOEBIUS_PROGRAM;
   std::string name, file, work, markdown;
   bool quick = false;
-  app.add_option("study", name, "async, placement, replicas or capacity")->required()->check(CLI::IsMember({"async", "placement", "replicas", "capacity"}));
+  app.add_option("study", name, "async, pipeline, placement, replicas or capacity")->required()->check(CLI::IsMember({"async", "pipeline", "placement", "replicas", "capacity"}));
   app.add_flag("--quick", quick, "A few cells, to see that all works");
-  app.add_option("--only", options.only, "async: cells whose section or name holds this text, for example \"top-k\" or \"16 ranks\"");
+  app.add_option("--only", options.only, "async, pipeline: cells whose section or name holds this text, for example \"top-k\" or \"16 ranks\"");
   app.add_option("--out", file, "HDF5 file of all figures; runs that it holds are not run again (default: study_NAME.h5 in --work)");
   app.add_option("--work", work, "Folder for models, requests and results of runs (default: moebius_studies in the folder for temporary files)");
   app.add_option("--markdown", markdown, "Write the table to this file too");

@@ -45,6 +45,14 @@ StudyModel deepseek_v3(int num_layers) {
               8, {}, {"first_k_dense_replace=3", "n_group=8", "topk_group=4"});
 }
 
+StudyModel deepseek_v2(int num_layers) {
+  return make(fmt::format("deepseek_v2_{}layers", num_layers), "deepseek-v2", "deepseek_v2", num_layers, 160, 6, {}, {"first_k_dense_replace=0"});
+}
+
+StudyModel qwen3_235b_a22b(int num_layers) {
+  return make(fmt::format("qwen3_235b_a22b_{}layers", num_layers), "qwen3-235b-a22b", "qwen3_moe", num_layers, 128, 8, {});
+}
+
 Settings as_h100(const StudyModel& model, double dilation) {
   Settings settings{{"layout.mode", "colocated"},
                     {"emulation.device", "h100"},

@@ -69,17 +69,30 @@ std::filesystem::path request_file(const StudyOptions& options, const StudyReque
   return path;
 }
 
-nlohmann::json summary_of(const StudyOptions& options, const StudyRun& run) {
-  const std::filesystem::path job = options.work / "job.toml", errors = options.work / "stderr";
+/// The program, its command, the job of the run with its settings.
+std::string command_of(const StudyOptions& options, const StudyRun& run, const std::string& name) {
+  const std::filesystem::path job = options.work / "job.toml";
   std::ofstream(job) << "[model]\npath = " << nlohmann::json(model_folder(options, run.model).native()) << "\ncompute = \"bf16\"\n[input]\npath = "
                      << nlohmann::json(request_file(options, run.requests).native()) << "\n[output]\npath = "
                      << nlohmann::json(results_of(options, run).native()) << "\n[run]\nprogress = \"off\"\n";
-  std::string command = fmt::format("{} run {} --force-new", quoted(options.program), quoted(job.native()));
+  std::string command = fmt::format("{} {} {}", quoted(options.program), name, quoted(job.native()));
   for (const auto& [key, value] : run.settings) command += fmt::format(" --set {}", quoted(fmt::format("{}={}", key, value)));
-  for (const std::string& line : run_ranks(run.num_ranks, fmt::format("{} 2>{}", command, quoted(errors.native())))) {
+  return command;
+}
+
+/// The line of JSON that a command prints on so many ranks.
+nlohmann::json json_of(const StudyOptions& options, int num_ranks, const std::string& command) {
+  const std::filesystem::path errors = options.work / "stderr";
+  for (const std::string& line : run_ranks(num_ranks, fmt::format("{} 2>{}", command, quoted(errors.native())))) {
     if (line.starts_with('{')) return nlohmann::json::parse(line);
   }
-  throw std::runtime_error("a run printed no summary, see " + errors.native());
+  throw std::runtime_error("a command printed no summary, see " + errors.native());
+}
+
+/// That a row stands for.
+double tokens_per_row(const StudyRun& run) {
+  const auto found = std::ranges::find(run.settings, "emulation.tokens_per_row", &std::pair<std::string, std::string>::first);
+  return found == run.settings.end() ? 1.0 : std::stod(found->second);
 }
 
 bool computes(Phase phase) {
@@ -119,6 +132,10 @@ void add_work(const io::ResultsReader& results, double dilation, StudyFigures& f
   }
   std::int64_t rows = 0;
   for (const io::RankTiming& timing : results.timing()) rows += timing.phase == Phase::expert ? timing.total.rows : 0;
+  figures.exposed_mean = 0;
+  const std::vector<io::RankWork> work = results.work();
+  const double scale = dilation > 0 ? dilation : 1.0;
+  for (const io::RankWork& rank : work) figures.exposed_mean += rank.exposed_s / scale / figures.loop_s / static_cast<double>(work.size());
   figures.rows_per_call = figures.expert_calls > 0 ? static_cast<double>(rows) / figures.expert_calls : 0.0;
 }
 
@@ -140,7 +157,7 @@ std::filesystem::path results_of(const StudyOptions& options, const StudyRun& ru
 }
 
 StudyFigures run_once(const StudyOptions& options, const StudyRun& run) {
-  const nlohmann::json summary = summary_of(options, run);
+  const nlohmann::json summary = json_of(options, run.num_ranks, command_of(options, run, "run") + " --force-new");
   const io::ResultsReader results(results_of(options, run));
   const double scale = run.dilation > 0 ? 1.0 / run.dilation : 1.0;
   StudyFigures figures;
@@ -151,7 +168,7 @@ StudyFigures run_once(const StudyOptions& options, const StudyRun& run) {
     figures.compute_share = summary.at("compute_share").get<double>();
     figures.valid = summary.at("emulation_valid").get<bool>() ? 1.0 : 0.0;
   }
-  figures.tokens_per_s = summary.at("tokens_fed").get<double>() / figures.loop_s;
+  figures.tokens_per_s = tokens_per_row(run) * summary.at("tokens_fed").get<double>() / figures.loop_s;
   figures.activated_max = summary.at("activated_max").get<double>();
   figures.rows_max = summary.at("rows_max").get<double>();
   figures.inter_token_p50_s = summary.at("inter_token_p50_s").get<double>() * scale;
@@ -159,9 +176,18 @@ StudyFigures run_once(const StudyOptions& options, const StudyRun& run) {
   const double kept = summary.at("pairs_kept").get<double>(), dropped = summary.at("pairs_dropped").get<double>();
   figures.pairs_dropped = dropped > 0 ? dropped / (kept + dropped) : 0.0;
   figures.digest = summary.at("digest").get<std::string>();
+  if (summary.contains("predicted_s")) {
+    // Of the measured time, which may leave out what the plan does not know of.
+    figures.predicted_s = summary.at("predicted_s").get<double>() / summary.at("measured_s").get<double>() * figures.loop_s;
+    figures.prediction_is_bound = summary.at("prediction_is_bound").get<bool>() ? 1.0 : 0.0;
+  }
   figures.expert_calls = summary.at("expert_calls").get<double>();
   add_work(results, run.dilation, figures);
   return figures;
+}
+
+nlohmann::json plan_of(const StudyOptions& options, const StudyRun& run) {
+  return json_of(options, 1, fmt::format("{} --ranks {} --json", command_of(options, run, "plan"), run.num_ranks));
 }
 
 /// A run in slow motion that does not count is tried again: another program may have had the cores for a moment.

@@ -57,6 +57,7 @@ std::vector<StoredRun> read_runs(const std::filesystem::path& path) {
   }
   for (const FigureColumn& column : figure_columns()) {
     const std::string where = path_of(column);
+    if (!io::has_array(file.get(), where)) continue;  // a file from before there was this figure
     const auto values = read_column<double>(file.get(), {where.c_str(), ElementKind::f64, column.long_name, column.units});
     for (std::size_t i = 0; i < runs.size(); ++i) runs[i].figures.*column.value = values.at(i);
   }
@@ -101,6 +102,9 @@ const std::vector<FigureColumn>& figure_columns() {
       {"inter_token_p50_s", &F::inter_token_p50_s, "time between tokens of a generation, median", "s"},
       {"inter_token_p99_s", &F::inter_token_p99_s, "time between tokens of a generation, 99th of 100", "s"},
       {"pairs_dropped", &F::pairs_dropped, "share of (row, expert) pairs above the capacity", "1"},
+      {"exposed_mean", &F::exposed_mean, "share of the loop without work while a message to the rank was under way, mean of ranks", "1"},
+      {"predicted_s", &F::predicted_s, "what the plan of the run said that loop_s would be, 0: nothing", "s"},
+      {"prediction_is_bound", &F::prediction_is_bound, "1: the plan said at least", "1"},
       {"compute_share", &F::compute_share, "slow motion: share of wall time that real computation took", "1"},
       {"valid", &F::valid, "slow motion: 0 where that share was too large", "1"},
   };

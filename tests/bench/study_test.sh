@@ -23,4 +23,8 @@ cp "$work/stdout" "$work/first"
 run
 cmp "$work/stdout" "$work/first" || fail "the table of a study that had ended is another one"
 grep -q "^0 runs in .* $num_runs were " "$work/stderr" || fail "runs were repeated: $(cat "$work/stderr")"
+
+# The study of pipelines: plans, runs in each way, the same bits (else it fails).
+"$STUDY" pipeline --quick --only "tiny model" --work "$work/studies" --out "$work/pipeline.h5" >"$work/stdout" 2>"$work/stderr" || fail "$(cat "$work/stderr")"
+grep -qE '^\| tiny model, 128 tokens, 2 ranks \| +1:1, [0-9]+, [0-9]+, a[as]+ \|( +[0-9]+ \|){4}' "$work/stdout" || fail "no row for the cell: $(cat "$work/stdout")"
 echo "all checks passed"

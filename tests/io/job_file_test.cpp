@@ -341,6 +341,7 @@ attention_overhead_us = 4
 row_tile = 5
 link_bytes_per_s = 6e9
 link_latency_us = 7
+tokens_per_row = 8
 )");
   EXPECT_EQ(job.job.plan.profile, "costs.json");
   const auto& e = job.job.emulation;
@@ -358,6 +359,7 @@ link_latency_us = 7
   EXPECT_EQ(e.row_tile, 5);
   EXPECT_EQ(e.link_bytes_per_s, 6e9);
   EXPECT_EQ(e.link_latency_us, 7);
+  EXPECT_EQ(e.tokens_per_row, 8);
   for (const auto& entry : job.entries) {
     if (entry.key.starts_with("emulation.") || entry.key.starts_with("plan.")) { EXPECT_NE(entry.origin, "default") << entry.key << " is not in this test"; }
   }

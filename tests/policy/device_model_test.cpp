@@ -70,6 +70,23 @@ TEST(StageTimes, AttentionReadsKeysBesideItsProducts) {
   EXPECT_EQ(late.kv_positions, 5);
 }
 
+// A row that stands for four tokens takes as long as four rows, and so do its keys and messages.
+TEST(StageTimes, ARowMayStandForSeveralTokens) {
+  ModelSizes scaled = small_model();
+  scaled.tokens_per_row = 4;
+  const StageTimes one(small_device(), small_model()), four(small_device(), scaled);
+  for (const std::int64_t rows : {1, 2, 5}) {
+    EXPECT_DOUBLE_EQ(four.expert_call_s(rows), one.expert_call_s(4 * rows));
+    EXPECT_DOUBLE_EQ(four.shared_experts_s(rows), one.shared_experts_s(4 * rows));
+    EXPECT_DOUBLE_EQ(four.router_s(rows), one.router_s(4 * rows));
+    EXPECT_DOUBLE_EQ(four.combine_s(rows), one.combine_s(4 * rows));
+    EXPECT_DOUBLE_EQ(four.lm_head_s(rows), one.lm_head_s(4 * rows));
+    EXPECT_DOUBLE_EQ(four.dispatch_bytes(rows, 2 * rows), one.dispatch_bytes(4 * rows, 8 * rows));
+    EXPECT_DOUBLE_EQ(four.outputs_bytes(rows), one.outputs_bytes(4 * rows));
+  }
+  EXPECT_DOUBLE_EQ(four.attention_s({.rows = 2, .kv_positions = 5, .score_pairs = 9}), one.attention_s({.rows = 8, .kv_positions = 20, .score_pairs = 144}));
+}
+
 TEST(StageTimes, TheOtherStages) {
   const StageTimes times(small_device(), small_model());
   EXPECT_DOUBLE_EQ(times.router_s(3), 2 * 4 * 128 / 100.0);
@@ -105,11 +122,12 @@ double parameters(const ModelSizes& sizes) {
 
 TEST(PublishedModels, HaveThePublishedNumberOfParameters) {
   using enum EmulatedModel;
-  // As the model cards give them: 46.7, 30.5, 235, 15.7 and 671 billion.
+  // As the model cards give them: 46.7, 30.5, 235, 15.7, 236 and 671 billion.
   EXPECT_NEAR(parameters(published_model(mixtral_8x7b)), 46.7e9, 0.05e9);
   EXPECT_NEAR(parameters(published_model(qwen3_30b_a3b)), 30.5e9, 0.05e9);
   EXPECT_NEAR(parameters(published_model(qwen3_235b_a22b)), 235e9, 0.5e9);
   EXPECT_NEAR(parameters(published_model(deepseek_v2_lite)), 15.7e9, 0.05e9);
+  EXPECT_NEAR(parameters(published_model(deepseek_v2)), 236e9, 0.5e9);
   EXPECT_NEAR(parameters(published_model(deepseek_v3)), 671e9, 1e9);
 }
 

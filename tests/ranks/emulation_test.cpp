@@ -26,6 +26,9 @@ TEST(Emulation, RatesAreThoseOfTheDevice) {
   const auto summary = summarise_emulation(slow_job(), {rank_of(1, 10, 9.9, 1e-3), rank_of(2, 8, 7, 5e-4)}, 2, 1000);
   EXPECT_DOUBLE_EQ(summary.seconds, 0.2);
   EXPECT_DOUBLE_EQ(summary.tokens_per_s, 5000);
+  Job long_texts = slow_job();
+  long_texts.emulation.tokens_per_row = 8;  // 1000 rows
+  EXPECT_DOUBLE_EQ(summarise_emulation(long_texts, {rank_of(1, 10, 9.9, 1e-3)}, 2, 1000).tokens_per_s, 40000);
   EXPECT_DOUBLE_EQ(summary.compute_share, 0.2);  // the busiest rank: 2 s of 10
   EXPECT_NEAR(summary.slip, 0.01, 1e-12);
   EXPECT_DOUBLE_EQ(summary.missed_share, 0.01);
