@@ -101,6 +101,33 @@ all_waiting_is_exposed | src/ranks/arrivals.cpp        | s/std::max(idle_since_s
 claims_ignore_prefix   | src/policy/claim_order.cpp    | s/heads\[i\]\[level\] = head_of/heads[i][level] = true ? i : head_of/ | ^claim_order_test
 claims_divide_groups   | src/policy/claim_order.cpp    | s/fits(is_one_span(place) ? ends\[place\] : place + 1)/fits(place + 1)/ | ^claim_order_test
 prompt_not_found       | src/io/prompt_prefix.cpp      | s/R"("prompt")"/R"("prompts")"/ | ^io_prompt_prefix_test
+slow_tile_not_filled   | src/policy/device_model.cpp   | s/(rows + tile - 1) \/ tile \* tile/rows/ | ^device_model_test$
+slow_kv_not_read       | src/policy/device_model.cpp   | s/copy_s(static_cast<double>(work.kv_positions) \* kv_numbers_ \* model_.kv_bytes)/0/ | ^device_model_test$
+slow_window_is_endless | src/policy/device_model.cpp   | s/std::min(end, window + num_tokens - 1)/end/ | ^device_model_test$
+slow_other_shape       | src/policy/device_model.cpp   | s/published.experts_per_token == checkpoint.experts_per_token/true/ | ^device_model_test$
+slow_latent_is_heads   | src/policy/device_model.cpp   | s/config.is_mla() ? latent : 2.0/2.0/ | ^device_model_test$
+slow_all_leave_at_once | src/policy/link_model.cpp     | s/(self + i) % message_s.size()/i/ | ^link_model_test$
+slow_all_come_at_once  | src/policy/link_model.cpp     | s/block_begin_s = in.begin_s(begin_s\[from\]);/block_begin_s = begin_s[from];/ | ^link_model_test$
+slow_own_blocks_free   | src/policy/link_model.cpp     | s/double end_s = std::max(ready_s, sent_s);/double end_s = ready_s + 0 * sent_s;/ | ^link_model_test$
+slow_in_link_free      | src/ranks/link_delay.cpp      | s/^  in_.take(in_.begin_s(first.key()), message.message_s);$// | ^link_delay_test$
+slow_out_link_free     | src/ranks/link_delay.cpp      | s/^  out_.take(stamp.begin_s, message_s);$// | ^link_delay_test$
+slow_early_messages    | src/ranks/link_delay.cpp      | s/arrival_s() <= pace_.time_s()/!kept_.empty()/ | ^link_delay_test$
+slow_full_ring_empty   | src/ranks/link_delay.cpp      | s/std::max<std::size_t>(bytes, 1)/bytes/ | ^link_delay_test$
+slow_wakes_by_clock    | src/ranks/link_delay.cpp      | s/pace_.reach(next_s);/pace_.reach(now_s());/ | ^link_delay_test$
+slow_not_dilated       | src/ranks/stage_pace.cpp      | s/device_s \* dilation_;/device_s;/ | ^stage_pace_test$
+slow_rank_is_not_slow  | src/ranks/stage_pace.cpp      | s/spend(expert_slowdown_ \* times_->expert_call_s(rows));/spend(times_->expert_call_s(rows));/ | ^stage_pace_test$
+slow_lateness_stays    | src/ranks/stage_pace.cpp      | s/^  ++counters_.late_stages;$/&\n  time_s_ = now_s();/ | ^stage_pace_test$
+slow_group_pays_twice  | src/ranks/stage_pace.cpp      | s/const double call_s = expert_slowdown_ \* times_->expert_s(rows);/const double call_s = expert_slowdown_ * times_->expert_call_s(rows);/ | ^stage_pace_test$
+slow_rests_too_long    | src/ranks/stage_pace.cpp      | s/std::min(next_message_s_, now + rest_s_)/now + rest_s_/ | ^stage_pace_test$
+slow_real_rank_is_fast | src/ranks/stage_pace.cpp      | s/while (expert_slowdown_ > 1 /while (expert_slowdown_ < 0 / | ^stage_pace_test$
+slow_share_of_one_core | src/ranks/emulation.cpp       | s/std::max(most_processor_s, all_processor_s \/ num_cores)/most_processor_s/ | ^emulation_test$
+slow_slip_is_hidden    | src/ranks/emulation.cpp       | s/std::max(0.0, 1 - elapsed_s \/ wall_s)/0.0/ | ^emulation_test$
+slow_time_is_the_wall  | src/ranks/emulation.cpp       | s/wall_s \/ summary.dilation/wall_s/ | ^emulation_test$
+slow_missed_is_hidden  | src/ranks/emulation.cpp       | s/missed += rank.pace.missed_messages;/;/ | ^emulation_test$
+group_waits_for_nobody | src/ranks/expert_side.cpp     | s/return before >= 0 \&\& std::ranges::find(last_layer_, before) != last_layer_.end();/return false;/ | ^engine_test$
+group_waits_for_ended  | src/ranks/expert_side.cpp     | s/^  saw(from, -1);$// | ^engine_test$
+group_mixes_tags       | src/ranks/expert_side.cpp     | s/taken_\[order_\[message.begin + i\]\].tag/taken_[message.begin + i].tag/ | ^engine_test$
+group_mixes_outputs    | src/ranks/expert_side.cpp     | s/std::span(outputs_).subspan(begin, end - begin)/std::span(outputs_).subspan(0, end - begin)/ | ^engine_test$
 '
 
 cp -r "$top/CMakeLists.txt" "$top/CMakePresets.json" "$top/cmake" "$top/src" "$top/kernels" "$top/tests" "$top/inputs" "$top/jobs" "$work/"
@@ -109,7 +136,8 @@ cmake --preset release >/dev/null
 targets='moebius mpi_calls_test event_loop_test reference_check kernels_test stacks_golden_test io_published_configs_test
   prefix_index_test prefix_reuse_test claim_order_test io_prompt_prefix_test io_output_folder_test io_output_lock_test io_faults
   part_queue_test pipeline_turns_test pipeline_schedule_test link_delay_test timeline_check
-  plan_modes_test pipeline_solver_test job_plan_test cost_model_test'
+  plan_modes_test pipeline_solver_test job_plan_test cost_model_test
+  device_model_test link_model_test stage_pace_test emulation_test engine_test'
 build() { cmake --build --preset release --target $targets >build.log 2>&1 </dev/null; }
 build || { tail -20 build.log; exit 2; }
 survived=0 run=0
