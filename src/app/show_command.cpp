@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <cmath>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -42,6 +43,15 @@ void show_emulation(const std::string& directory) {
   fmt::print("\nemulated: {}\nemulated: {:.6g} s of the device, {:.0f} tokens/s; valid: {}\n", *emulation, table.seconds, table.tokens_per_s, valid.value_or("?"));
 }
 
+/// Of results of a job whose experts moved: each change of the placement.
+void show_changes(const io::ResultsReader& reader) {
+  for (const io::PlacementChange& change : reader.placement_changes()) {
+    fmt::print("placement {}: after {:.3f} s {} experts moved, under way for {:.1f} ms; to save {:.3g} s and cost {:.3g} s, saved {}\n", change.generation,
+               change.time_s, change.num_moves, 1e3 * change.staging_s, change.predicted_gain_s, change.cost_s,
+               std::isnan(change.measured_gain_s) ? std::string("not measured") : fmt::format("{:.3g} s", change.measured_gain_s));
+  }
+}
+
 ExitCode show(const ShowArguments& arguments) {
   if (arguments.keys) {
     for (const io::KeyDoc& key : io::job_keys()) fmt::print("{:<30} {}\n{:<30}   {}; default {}\n", key.key, key.help, "", key.allowed,
@@ -54,6 +64,7 @@ ExitCode show(const ShowArguments& arguments) {
   if (std::filesystem::is_directory(arguments.target)) {
     fmt::print("{}\n{}", describe(summarise_results(arguments.target)), describe_first_rows(arguments.target, arguments.num_rows));
     show_emulation(arguments.target);
+    show_changes(io::ResultsReader(arguments.target));
     const std::string overlap = describe_overlap(io::ResultsReader(arguments.target).work());
     if (!overlap.empty()) fmt::print("communication not hidden: {}\n", overlap);
     return ExitCode::done;

@@ -61,7 +61,8 @@ ProgressNumbers Heartbeat::numbers() {
   ProgressNumbers numbers{.requests_done = parts_.board.read(Counter::rows_done),
                           .num_requests = parts_.num_requests,
                           .rows_failed = parts_.board.read(Counter::rows_failed),
-                          .tokens = parts_.board.read(Counter::tokens_done)};
+                          .tokens = parts_.board.read(Counter::tokens_done),
+                          .dilation = parts_.dilation};
   std::int64_t busiest = 0, all = 0;
   for (const comm::RankState& state : parts_.board.read_states(display_patience_s)) {
     numbers.queued_rows += state.queued_rows;

@@ -35,6 +35,7 @@ class Heartbeat {
     Recordings& recordings;
     std::function<void(double now)> on_publish;  ///< called a few times a second, also while this rank waits for others
     Waiting waiting = Waiting::yielding;
+    double dilation = 0;               ///< of slow motion, for the display; 0: real time
   };
   explicit Heartbeat(const Parts& parts);
 

@@ -48,14 +48,14 @@ std::string progress_line(ProgressKind kind, const ProgressNumbers& n, double el
   if (kind == ProgressKind::bar) {
     constexpr int width = 24;
     const int filled = static_cast<int>(done * width);
-    return fmt::format("\r[{:#<{}}{:.<{}}] {}/{} requests  {:.0f} tokens/s  ETA {:.0f} s  queued {}  imbalance {:.2f}  failed {} \033[K",
-                       "", filled, "", width - filled, n.requests_done, n.num_requests, rate, eta_s, n.queued_rows,
-                       n.imbalance, n.rows_failed);
+    return fmt::format("\r[{:#<{}}{:.<{}}] {}/{} requests  {}{:.0f} tokens/s  ETA {:.0f} s  queued {}  imbalance {:.2f}  failed {} \033[K",
+                       "", filled, "", width - filled, n.requests_done, n.num_requests, n.dilation > 0 ? "emulated " : "",
+                       n.dilation > 0 ? rate * n.dilation : rate, eta_s, n.queued_rows, n.imbalance, n.rows_failed);
   }
   return fmt::format("{{\"requests_done\":{},\"num_requests\":{},\"rows_failed\":{},\"tokens\":{},\"tokens_per_s\":{:.1f},"
-                     "\"elapsed_s\":{:.1f},\"eta_s\":{:.1f},\"queued_rows\":{},\"imbalance\":{:.3f}}}\n",
+                     "\"elapsed_s\":{:.1f},\"eta_s\":{:.1f},\"queued_rows\":{},\"imbalance\":{:.3f}{}}}\n",
                      n.requests_done, n.num_requests, n.rows_failed, n.tokens, rate, elapsed_s, eta_s, n.queued_rows,
-                     n.imbalance);
+                     n.imbalance, n.dilation > 0 ? fmt::format(",\"emulated_tokens_per_s\":{:.1f}", rate * n.dilation) : "");
 }
 
 }  // namespace moebius::ranks

@@ -14,6 +14,7 @@ struct ProgressNumbers {
   std::int64_t requests_done = 0, num_requests = 0, rows_failed = 0, tokens = 0;
   std::int64_t queued_rows = 0;   ///< micro-queues of all ranks together
   double imbalance = 1.0;         ///< busiest expert rank over the mean, in expert rows computed so far
+  double dilation = 0;            ///< slow motion: seconds here for one of the device, whose rate is shown; 0: real time
 };
 
 class ProgressDisplay {

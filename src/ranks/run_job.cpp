@@ -402,7 +402,8 @@ JobOutcome run_in(RunMemory& memory, comm::Session& session, JobSetup& setup, co
                        .roles = roles_of_all(setup.layout, session.num_ranks()),
                        .recordings = recordings,
                        .on_publish = stop_in_time(stop, writer, engine, clock),
-                       .waiting = job.emulation.on() ? Heartbeat::Waiting::asleep : Heartbeat::Waiting::yielding});
+                       .waiting = job.emulation.on() ? Heartbeat::Waiting::asleep : Heartbeat::Waiting::yielding,
+                       .dilation = job.emulation.on() ? job.emulation.dilation : 0.0});
   const RowSink sink = [&](std::vector<Row> rows) {
     const auto num_rows = static_cast<std::int64_t>(rows.size());
     clock.mark(Phase::admit);

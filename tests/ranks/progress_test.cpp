@@ -8,6 +8,7 @@ namespace moebius::ranks {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 const ProgressNumbers half{.requests_done = 50, .num_requests = 100, .rows_failed = 2, .tokens = 3000, .queued_rows = 7, .imbalance = 1.25};
 
 TEST(ProgressLine, BarShowsRequestsRateAndTimeLeft) {
@@ -26,6 +27,15 @@ TEST(ProgressLine, JsonIsOneLineWithTheSameNumbers) {
   EXPECT_THAT(line, HasSubstr("\"tokens_per_s\":300.0"));
   EXPECT_THAT(line, HasSubstr("\"eta_s\":10.0"));
   EXPECT_EQ(line.find('\n'), line.size() - 1);
+}
+
+TEST(ProgressLine, SlowMotionShowsTheRateOfTheDeviceAndSaysSo) {
+  ProgressNumbers slow = half;
+  slow.dilation = 20;
+  EXPECT_THAT(progress_line(ProgressKind::bar, slow, 10.0), HasSubstr(" emulated 6000 tokens/s"));
+  EXPECT_THAT(progress_line(ProgressKind::json, slow, 10.0), HasSubstr("\"emulated_tokens_per_s\":6000.0}"));
+  EXPECT_THAT(progress_line(ProgressKind::bar, half, 10.0), Not(HasSubstr("emulated")));
+  EXPECT_THAT(progress_line(ProgressKind::json, half, 10.0), Not(HasSubstr("emulated")));
 }
 
 TEST(ProgressLine, NothingDoneYetGivesNoNonsense) {

@@ -40,6 +40,7 @@ moved 3 --set layout.mode=colocated
 generations=$(value generations <"$work/stdout")
 h5dump -H -d /experts/placement "$work/out/results.h5" | grep -q "SIMPLE { ( $((generations + 1)), " || fail "/experts/placement has not $((generations + 1)) generations"
 h5dump -H -d /rebalance/moves "$work/out/results.h5" | grep -q "SIMPLE { ( $generations )" || fail "/rebalance has not $generations changes"
+[ "$("$MOEBIUS" show "$work/out" | grep -c '^placement [0-9]*: after .* experts moved')" -eq "$generations" ] || fail "moebius show does not list $generations changes"
 grep -q "placement: $generations changes" "$work/stderr" || fail "the summary does not tell: $(cat "$work/stderr")"
 
 # No turn of a loop spends more on it than an expert call takes. Other programs may take the core away within either.
