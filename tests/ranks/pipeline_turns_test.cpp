@@ -106,6 +106,15 @@ TEST(PipelineTurns, EachPartHasItsOwnExpertCalls) {
   EXPECT_EQ(rows.expert_calls, rows.pairs_sent);
 }
 
+// Rows that travel come in several blocks: the experts wait for the last of them, and read their weights once.
+TEST(PipelineTurns, APartOfSeveralBlocksIsComputedWhole) {
+  const TestModel& model = model_named("qwen3_moe");
+  const Job job = pipeline_job(1, 1, PipelineOrder::asas, 1);
+  const EngineRun in_place = run_engines(model, job, 2, one_prompt(200), 1), travelling = run_engines(model, job, 2, one_prompt(200), 1, 2, Rows::travel);
+  EXPECT_EQ(travelling.expert_calls, in_place.expert_calls);
+  EXPECT_LT(travelling.expert_calls, travelling.pairs_sent / 4);
+}
+
 TEST(PipelineTurns, CapacityThatTakesEveryExpertOfARowStillEnds) {
   for (const PipelineOrder order : all_orders) {
     Job job = pipeline_job(3, 2, order, 1);
