@@ -135,6 +135,7 @@ cd "$work"
 cmake --preset release >/dev/null
 targets='moebius mpi_calls_test event_loop_test reference_check kernels_test stacks_golden_test io_published_configs_test
   prefix_index_test prefix_reuse_test claim_order_test io_prompt_prefix_test io_output_folder_test io_output_lock_test io_faults
+  io_shard_merge_test dirty_rows moebius_mpich peer_memory_test_mpich
   part_queue_test pipeline_turns_test pipeline_schedule_test link_delay_test timeline_check
   plan_modes_test pipeline_solver_test job_plan_test cost_model_test
   device_model_test link_model_test stage_pace_test emulation_test engine_test'
