@@ -105,6 +105,7 @@ struct StudyOptions {
   std::string program;             ///< moebius
   std::filesystem::path work;      ///< models, requests and results of runs
   std::filesystem::path file;      ///< HDF5
+  int tries = 3;                   ///< of a run in slow motion until it counts
   std::string only;                ///< async, pipeline: cells with this text in their section or name; empty: all
 };
 

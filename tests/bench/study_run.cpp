@@ -192,9 +192,8 @@ nlohmann::json plan_of(const StudyOptions& options, const StudyRun& run) {
 
 /// A run in slow motion that does not count is tried again: another program may have had the cores for a moment.
 StudyFigures run_until_valid(const StudyOptions& options, const StudyRun& run) {
-  constexpr int num_tries = 3;
   StudyFigures figures = run_once(options, run);
-  for (int tried = 1; tried < num_tries && figures.valid == 0; ++tried) {
+  for (int tried = 1; tried < options.tries && figures.valid == 0; ++tried) {
     std::fprintf(stderr, "  does not count (real computation %.0f %%), once more\n", 100 * figures.compute_share);
     figures = run_once(options, run);
   }
