@@ -23,6 +23,9 @@ stalled() {
   kill -STOP "${ranks[$rank]}"
   begin=$SECONDS
   wait "$launcher" || code=$?
+  # A rank that ends while it waits inside of MPI ends alone: the launcher of MPICH then kills the others, and says their code
+  # (9) at times.
+  [ "$code" -ne 9 ] || [ "${MOEBIUS_TEST_MPI:-}" != mpich ] || [ "$rank" -ne 0 ] || code=71
   [ "$code" -eq 71 ] || fail "$variant, rank $rank: exit code $code, expected 71: $(cat "$work/stderr")"
   [ $((SECONDS - begin)) -le 20 ] || fail "$variant, rank $rank: took $((SECONDS - begin)) s"
   grep -q 'the job stands still' "$work/stderr" || fail "$variant, rank $rank: no explanation: $(cat "$work/stderr")"
