@@ -170,23 +170,10 @@ struct Setter {
   }
 };
 
-/// True where the value is right in the format but not run by this version.
-bool is_unavailable(const JobKey& key, const Toml& value) {
-  const auto* choice = std::get_if<ChoiceKey>(&key.type);
-  return choice != nullptr && value.is_string() &&
-         std::ranges::find(choice->unavailable, value.as_string().str) != choice->unavailable.end();
-}
-
 void apply(const Setting& setting, ResolvedJob& resolved, std::map<std::string_view, std::string>& origins) {
   const auto& key = known_key(setting.name, setting.where);
   if (!std::visit(Setter{resolved.job, setting.value}, key.type)) {
-    const auto allowed = describe_allowed(key);
-    if (is_unavailable(key, setting.value)) {
-      fail(fmt::format("{}: {} is {} (this version of moebius does not run that) write {} instead, or remove the key",
-                       setting.where, key.name, excerpt(setting.value), allowed));
-    }
-    fail(fmt::format("{}: {} is {} (it must be {}) correct it", setting.where, key.name, excerpt(setting.value),
-                     allowed));
+    fail(fmt::format("{}: {} is {} (it must be {}) correct it", setting.where, key.name, excerpt(setting.value), describe_allowed(key)));
   }
   origins[key.name] = setting.origin;
 }

@@ -28,10 +28,9 @@ NumberKey number(double min, double max, Access access) {
 
 /// The words are those of to_string.
 template <class Enum, class Access>
-ChoiceKey choice(std::vector<Enum> values, std::vector<std::string_view> unavailable, Access access) {
+ChoiceKey choice(std::vector<Enum> values, Access access) {
   ChoiceKey key;
   for (const auto value : values) key.allowed.emplace_back(to_string(value));
-  key.unavailable = std::move(unavailable);
   key.get = [access](const Job& job) -> std::string_view { return to_string(access(job)); };
   key.set = [access, values](Job& job, std::string_view word) {
     for (const auto value : values) {
@@ -52,7 +51,7 @@ void add_paths_and_layout(std::vector<JobKey>& keys) {
   keys.push_back(
       {"model.compute", Effect::results,
        choice(
-           std::vector{ComputeType::fp32, ComputeType::bf16}, {}, [](auto& j) -> auto& { return j.model.compute; }),
+           std::vector{ComputeType::fp32, ComputeType::bf16}, [](auto& j) -> auto& { return j.model.compute; }),
        "how numbers are stored and multiplied; sums are always fp32"});
   keys.push_back({"input.path", Effect::execution, PathKey{[](Job& j) -> std::string& { return j.input.path; }},
                   "requests: JSON lines, or a .txt file to score as a whole"});
@@ -60,8 +59,7 @@ void add_paths_and_layout(std::vector<JobKey>& keys) {
                   "folder for the results; made where it is missing"});
   keys.push_back({"layout.mode", Effect::execution,
                   choice(
-                      std::vector{LayoutMode::split, LayoutMode::colocated, LayoutMode::replicate, LayoutMode::automatic}, {},
-                      [](auto& j) -> auto& { return j.layout.mode; }),
+                      std::vector{LayoutMode::split, LayoutMode::colocated, LayoutMode::replicate, LayoutMode::automatic}, [](auto& j) -> auto& { return j.layout.mode; }),
                   "split: ranks have attention or experts; colocated: every rank has both (as has one rank alone); replicate: every rank a whole model; auto: as moebius plan recommends"});
   keys.push_back({"layout.attention_ranks", Effect::execution,
                   integer(
@@ -75,14 +73,13 @@ void add_paths_and_layout(std::vector<JobKey>& keys) {
 
 void add_schedule(std::vector<JobKey>& keys) {
   keys.push_back({"schedule.execution", Effect::execution,
-                  choice(std::vector{Execution::async, Execution::lockstep, Execution::pipeline}, {}, [](auto& j) -> auto& { return j.schedule.execution; }),
+                  choice(std::vector{Execution::async, Execution::lockstep, Execution::pipeline}, [](auto& j) -> auto& { return j.schedule.execution; }),
                   "async: each rank runs whichever queue its scheduler picks; lockstep: all step through the layers together; "
                   "pipeline: a fixed order of micro-batches and token parts, split layouts only"});
   keys.push_back(
       {"schedule.scheduler", Effect::execution,
        choice(
-           std::vector{SchedulerKind::defrag, SchedulerKind::mtfs, SchedulerKind::flfs, SchedulerKind::mbflfs}, {},
-           [](auto& j) -> auto& { return j.schedule.scheduler; }),
+           std::vector{SchedulerKind::defrag, SchedulerKind::mtfs, SchedulerKind::flfs, SchedulerKind::mbflfs}, [](auto& j) -> auto& { return j.schedule.scheduler; }),
        "which queue runs next: defrag, most tokens first, first layer first, or that by blocks of layers"});
   keys.push_back({"schedule.delta", Effect::execution,
                   number(
@@ -123,7 +120,7 @@ void add_pipeline(std::vector<JobKey>& keys) {
                   "token parts in which a micro-batch goes to the experts; 0: as the solver finds best"});
   keys.push_back({"pipeline.order", Effect::execution,
                   choice(
-                      std::vector{PipelineOrder::automatic, PipelineOrder::asas, PipelineOrder::aass, PipelineOrder::fused}, {}, [](auto& j) -> auto& { return j.pipeline.order; }),
+                      std::vector{PipelineOrder::automatic, PipelineOrder::asas, PipelineOrder::aass, PipelineOrder::fused}, [](auto& j) -> auto& { return j.pipeline.order; }),
                   "shared experts of a micro-batch: behind its attention, behind that of all micro-batches, or before its rows leave (ping-pong); auto: the better of the first two"});
 }
 
@@ -157,8 +154,7 @@ void add_placement(std::vector<JobKey>& keys) {
   using enum PlannerKind;
   keys.push_back({"placement.planner", Effect::execution,
                   choice(
-                      std::vector{linear, round_robin, eplb, eplb_strict, speed_lpt, trace_lpt, gem}, {},
-                      [](auto& j) -> auto& { return j.placement.planner; }),
+                      std::vector{linear, round_robin, eplb, eplb_strict, speed_lpt, trace_lpt, gem}, [](auto& j) -> auto& { return j.placement.planner; }),
                   "which rank has which expert; linear: equal runs of ids; gem: GEM-style, reconstructed"});
   keys.push_back({"placement.file", Effect::execution, OptionalPathKey{[](Job& j) -> std::string& { return j.placement.file; }},
                   "a placement that moebius place wrote, in place of planning"});
@@ -189,7 +185,7 @@ void add_replicas(std::vector<JobKey>& keys) {
                   "physical experts for each logical one; the most loaded ones of placement.trace get the copies"});
   keys.push_back({"replicas.router", Effect::execution,
                   choice(
-                      std::vector{even, metro, fewest_first, exact}, {}, [](auto& j) -> auto& { return j.replicas.router; }),
+                      std::vector{even, metro, fewest_first, exact}, [](auto& j) -> auto& { return j.replicas.router; }),
                   "which copy serves a row; even: all alike; the others read few weights: METRO, fewest copies first, the best"});
   keys.push_back({"replicas.knee_rows", Effect::execution,
                   number(
@@ -217,8 +213,7 @@ void add_rebalance(std::vector<JobKey>& keys) {
 void add_capacity(std::vector<JobKey>& keys) {
   keys.push_back({"capacity.method", Effect::results,
                   choice(
-                      std::vector{CapacityMethod::off, CapacityMethod::drop, CapacityMethod::expanded_drop, CapacityMethod::one_shot, CapacityMethod::reroute},
-                      {}, [](auto& j) -> auto& { return j.capacity.method; }),
+                      std::vector{CapacityMethod::off, CapacityMethod::drop, CapacityMethod::expanded_drop, CapacityMethod::one_shot, CapacityMethod::reroute}, [](auto& j) -> auto& { return j.capacity.method; }),
                   "what happens to rows above an expert's capacity; all but off change outputs, by which rows share a micro-batch"});
   keys.push_back({"capacity.gamma", Effect::results,
                   number(
@@ -229,17 +224,15 @@ void add_capacity(std::vector<JobKey>& keys) {
                   "gamma of each layer; layers without number: capacity.gamma"});
   keys.push_back({"capacity.metric", Effect::results,
                   choice(
-                      std::vector{CapacityMetric::score, CapacityMetric::order, CapacityMetric::reverse, CapacityMetric::random}, {},
-                      [](auto& j) -> auto& { return j.capacity.metric; }),
+                      std::vector{CapacityMetric::score, CapacityMetric::order, CapacityMetric::reverse, CapacityMetric::random}, [](auto& j) -> auto& { return j.capacity.metric; }),
                   "which rows an expert keeps: the best-scoring, the first, the last, or any (run.seed)"});
   keys.push_back({"capacity.scope", Effect::results,
                   choice(
-                      std::vector{CapacityScope::expert, CapacityScope::device}, {}, [](auto& j) -> auto& { return j.capacity.scope; }),
+                      std::vector{CapacityScope::expert, CapacityScope::device}, [](auto& j) -> auto& { return j.capacity.scope; }),
                   "whether each expert has its capacity, or each expert rank that of its experts together"});
   keys.push_back({"capacity.phase", Effect::results,
                   choice(
-                      std::vector{CapacityPhase::all, CapacityPhase::prompts, CapacityPhase::generation}, {},
-                      [](auto& j) -> auto& { return j.capacity.phase; }),
+                      std::vector{CapacityPhase::all, CapacityPhase::prompts, CapacityPhase::generation}, [](auto& j) -> auto& { return j.capacity.phase; }),
                   "which rows are counted and cut"});
   keys.push_back({"capacity.min_mean_load", Effect::results,
                   number(
@@ -257,22 +250,19 @@ void add_plan_and_emulation(std::vector<JobKey>& keys) {
                   "costs of stages and links, from moebius profile; what layout.mode = auto, the solver of pipelines and predictions count with"});
   keys.push_back({"emulation.device", Effect::execution,
                   choice(
-                      std::vector{EmulatedDevice::none, EmulatedDevice::h100, EmulatedDevice::a100, EmulatedDevice::custom, EmulatedDevice::measured}, {},
-                      [](auto& j) -> auto& { return j.emulation.device; }),
+                      std::vector{EmulatedDevice::none, EmulatedDevice::h100, EmulatedDevice::a100, EmulatedDevice::custom, EmulatedDevice::measured}, [](auto& j) -> auto& { return j.emulation.device; }),
                   "slow motion: every stage lasts as long as on this device, times emulation.dilation; profile: the machine of plan.profile; none: real time"});
   keys.push_back({"emulation.model", Effect::execution,
                   choice(
-                      std::vector{own, mixtral_8x7b, qwen3_30b_a3b, qwen3_235b_a22b, deepseek_v2_lite, deepseek_v2, deepseek_v3}, {},
-                      [](auto& j) -> auto& { return j.emulation.model; }),
+                      std::vector{own, mixtral_8x7b, qwen3_30b_a3b, qwen3_235b_a22b, deepseek_v2_lite, deepseek_v2, deepseek_v3}, [](auto& j) -> auto& { return j.emulation.model; }),
                   "whose sizes the times are those of; the checkpoint has the same layers, experts and top-k, but may be small"});
   keys.push_back({"emulation.shape", Effect::execution,
                   choice(
-                      std::vector{EmulatedShape::published, EmulatedShape::checkpoint}, {}, [](auto& j) -> auto& { return j.emulation.shape; }),
+                      std::vector{EmulatedShape::published, EmulatedShape::checkpoint}, [](auto& j) -> auto& { return j.emulation.shape; }),
                   "checkpoint: layers, experts and top-k may differ from those published, and outputs say so"});
   keys.push_back({"emulation.link", Effect::execution,
                   choice(
-                      std::vector{EmulatedLink::nvlink, EmulatedLink::pcie, EmulatedLink::network, EmulatedLink::custom}, {},
-                      [](auto& j) -> auto& { return j.emulation.link; }),
+                      std::vector{EmulatedLink::nvlink, EmulatedLink::pcie, EmulatedLink::network, EmulatedLink::custom}, [](auto& j) -> auto& { return j.emulation.link; }),
                   "what messages between ranks go over, one at a time out of and into a rank"});
   const auto add = [&](std::string_view name, double max, auto access, std::string_view help) {
     keys.push_back({name, Effect::execution, number(0.0, max, access), help});
@@ -319,8 +309,7 @@ void add_run(std::vector<JobKey>& keys) {
                   "the job ends early, with exit code 3, once more rows than this have failed; -1: never"});
   keys.push_back({"run.progress", Effect::execution,
                   choice(
-                      std::vector{ProgressKind::automatic, ProgressKind::bar, ProgressKind::json, ProgressKind::off},
-                      {}, [](auto& j) -> auto& { return j.run.progress; }),
+                      std::vector{ProgressKind::automatic, ProgressKind::bar, ProgressKind::json, ProgressKind::off}, [](auto& j) -> auto& { return j.run.progress; }),
                   "progress on stderr; auto: a bar on a terminal, else lines of JSON"});
   keys.push_back({"run.timeline", Effect::execution, SwitchKey{[](Job& j) -> bool& { return j.run.timeline; }},
                   "record what each rank did when, for `moebius report`: up to 262144 intervals a rank"});

@@ -46,7 +46,6 @@ struct NumberListKey {
 /// One word of a list.
 struct ChoiceKey {
   std::vector<std::string_view> allowed;
-  std::vector<std::string_view> unavailable;  ///< words of the file format that this version does not run
   std::function<std::string_view(const Job&)> get;
   std::function<void(Job&, std::string_view)> set;
 };

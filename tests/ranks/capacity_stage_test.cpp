@@ -12,15 +12,6 @@
 namespace moebius::ranks {
 namespace {
 
-const std::string data = std::string(MOEBIUS_SOURCE_DIR) + "/tests/data/goldens/";
-
-const TestModel& model_named(const std::string& name) {
-  static std::map<std::string, std::unique_ptr<TestModel>> models;
-  auto& model = models[name];
-  if (model == nullptr) model = std::make_unique<TestModel>(data + "models/" + name, data + "tokenizers/qwen");
-  return *model;
-}
-
 Job job_with(CapacityMethod method, double gamma) {
   Job job;
   job.schedule.aging_ms = 1e9;
@@ -33,7 +24,7 @@ Job job_with(CapacityMethod method, double gamma) {
 constexpr CapacityMethod all_methods[] = {CapacityMethod::drop, CapacityMethod::expanded_drop, CapacityMethod::one_shot, CapacityMethod::reroute};
 
 TEST(CapacityStage, rows_kept_are_rows_sent_and_computed_and_every_request_ends_in_numbers) {
-  const TestModel& model = model_named("qwen3_moe");
+  const TestModel& model = golden_model("qwen3_moe");
   const EngineRun off = run_engines(model, job_with(CapacityMethod::off, 1), 1, some_requests(), 1);
   for (const CapacityMethod method : all_methods) {
     for (const int num_ranks : {1, 3, 4}) {
@@ -61,7 +52,7 @@ TEST(CapacityStage, rows_kept_are_rows_sent_and_computed_and_every_request_ends_
 
 TEST(CapacityStage, a_large_gamma_and_small_micro_batches_leave_the_bits_alone) {
   for (const std::string name : {"qwen3_moe", "mixtral"}) {
-    const TestModel& model = model_named(name);
+    const TestModel& model = golden_model(name);
     const EngineRun off = run_engines(model, job_with(CapacityMethod::off, 1), 1, some_requests(), 1);
     for (const CapacityMethod method : {CapacityMethod::drop, CapacityMethod::reroute}) {
       EXPECT_EQ(run_engines(model, job_with(method, 1e6), 3, some_requests(), 5).digest(), off.digest());
@@ -77,7 +68,7 @@ TEST(CapacityStage, a_large_gamma_and_small_micro_batches_leave_the_bits_alone) 
 }
 
 TEST(CapacityStage, phases_are_cut_apart) {
-  const TestModel& model = model_named("qwen3_moe");
+  const TestModel& model = golden_model("qwen3_moe");
   const auto pairs = [&](CapacityPhase phase) {
     Job job = job_with(CapacityMethod::drop, 0.01);  // one row per expert and micro-batch
     job.capacity.phase = phase;
@@ -100,7 +91,7 @@ TEST(CapacityStage, the_own_group_of_an_attention_rank) {
   EXPECT_EQ(own_expert_ranks(ranks({0, 1}), ranks({2, 3, 4, 5}), RankId(1)), ranks({4, 5}));
   EXPECT_EQ(own_expert_ranks(ranks({0, 1, 2}), ranks({3, 4}), RankId(0)), ranks({3}));
   EXPECT_EQ(own_expert_ranks(ranks({0, 1, 2}), ranks({3, 4}), RankId(2)), ranks({4}));
-  const TestModel& model = model_named("qwen3_moe");
+  const TestModel& model = golden_model("qwen3_moe");
   const policy::LinearPlacement placement(std::vector<int>(static_cast<std::size_t>(model.config.num_layers), model.config.num_experts), ranks({0, 1}));
   const auto width = [&](CapacityMethod method) {
     return config_of_rows(job_with(method, 1), model.config, placement, ranks({0, 1}), ranks({0, 1})).experts_per_token;

@@ -53,6 +53,22 @@ struct TestModel {
   model::ChatTemplate chat_template;
 };
 
+/// A model of tests/data/goldens, read once.
+inline const TestModel& golden_model(const std::string& name = "qwen3_moe") {
+  static std::map<std::string, std::unique_ptr<TestModel>> models;
+  auto& model = models[name];
+  const std::string data = std::string(MOEBIUS_SOURCE_DIR) + "/tests/data/goldens/";
+  if (model == nullptr) model = std::make_unique<TestModel>(data + "models/" + name, data + "tokenizers/qwen");
+  return *model;
+}
+
+/// Tokens of the vocabulary of 512 that all golden models have.
+inline std::vector<TokenId> random_tokens(std::mt19937_64& random, int count) {
+  std::vector<TokenId> tokens;
+  for (int i = 0; i < count; ++i) tokens.push_back(static_cast<TokenId>(random() % 512));
+  return tokens;
+}
+
 /// The memory by which ranks move experts, where the job asks for that.
 class PeerMemories {
  public:

@@ -11,19 +11,6 @@
 namespace moebius::ranks {
 namespace {
 
-const std::string data = std::string(MOEBIUS_SOURCE_DIR) + "/tests/data/goldens/";
-
-const TestModel& test_model() {
-  static const TestModel model(data + "models/qwen3_moe", data + "tokenizers/qwen");
-  return model;
-}
-
-std::vector<TokenId> random_tokens(std::mt19937_64& random, int count) {
-  std::vector<TokenId> tokens;
-  for (int i = 0; i < count; ++i) tokens.push_back(static_cast<TokenId>(random() % 512));
-  return tokens;
-}
-
 /// Log-likelihoods with several continuations, rolling texts, and sampled and greedy generations.
 std::vector<Request> mixed_requests() {
   std::mt19937_64 random(11);
@@ -76,7 +63,7 @@ TEST_P(EngineInvariance, BitsDoNotDependOnLayoutLimitsSchedulerOrInterleaving) {
   Job job = small_job();
   job.model.compute = GetParam();
   const std::vector<Request> requests = mixed_requests();
-  const EngineRun alone = run_engines(test_model(), job, 1, requests, 1);
+  const EngineRun alone = run_engines(golden_model(), job, 1, requests, 1);
   ASSERT_EQ(alone.rows.size(), 3U * 4 + 3 + 2 * 3);
   expect_conserved(alone);
   const Case cases[] = {{2, LayoutMode::split, 1, SchedulerKind::defrag, 1024}, {3, LayoutMode::split, 2, SchedulerKind::mtfs, 7},
@@ -90,7 +77,7 @@ TEST_P(EngineInvariance, BitsDoNotDependOnLayoutLimitsSchedulerOrInterleaving) {
     ++seed;
     job.schedule.group_expert_calls = seed % 3 != 0;
     for (const Rows rows : {Rows::travel, Rows::in_place}) {
-      const EngineRun run = run_engines(test_model(), job, c.num_ranks, requests, seed, 1 + static_cast<int>(seed % 3), rows);
+      const EngineRun run = run_engines(golden_model(), job, c.num_ranks, requests, seed, 1 + static_cast<int>(seed % 3), rows);
       EXPECT_EQ(to_hex(run.digest()), to_hex(alone.digest()))
           << c.num_ranks << " ranks, seed " << seed << (rows == Rows::travel ? ", rows travel" : ", rows in place");
       expect_conserved(run);
@@ -103,9 +90,9 @@ INSTANTIATE_TEST_SUITE_P(Compute, EngineInvariance, ::testing::Values(ComputeTyp
 
 TEST(Engine, OrderOfRequestsDoesNotChangeRows) {
   std::vector<Request> requests = mixed_requests();
-  const EngineRun forward = run_engines(test_model(), small_job(), 1, requests, 1);
+  const EngineRun forward = run_engines(golden_model(), small_job(), 1, requests, 1);
   std::ranges::reverse(requests);
-  const EngineRun backward = run_engines(test_model(), small_job(), 3, requests, 2);
+  const EngineRun backward = run_engines(golden_model(), small_job(), 3, requests, 2);
   EXPECT_EQ(forward.digest(), backward.digest());
 }
 
@@ -126,11 +113,11 @@ TEST(Engine, ShortBatchesAreGatheredWhereAPassCostsMuchAndTheBitsStay) {
   job.layout.mode = LayoutMode::colocated;
   job.schedule.group_expert_calls = false;
   job.placement.emulated_slowdown = {200, 200};
-  const EngineRun at_once = run_engines(test_model(), job, 2, requests, 5);
+  const EngineRun at_once = run_engines(golden_model(), job, 2, requests, 5);
   job.schedule.gather_short_batches = true;
   std::int64_t fewest = at_once.micro_batches;
   for (int attempt = 0; attempt < 5 && 4 * fewest >= 3 * at_once.micro_batches; ++attempt) {  // others may take the core away
-    const EngineRun gathered = run_engines(test_model(), job, 2, requests, 5);
+    const EngineRun gathered = run_engines(golden_model(), job, 2, requests, 5);
     EXPECT_EQ(gathered.digest(), at_once.digest());
     fewest = std::min(fewest, gathered.micro_batches);
   }
@@ -143,9 +130,9 @@ TEST(Engine, GroupedExpertCallsKeepBatchesWholeAndTheBits) {
   for (const Rows rows : {Rows::travel, Rows::in_place}) {
     Job job = small_job();
     job.schedule.group_expert_calls = false;
-    const EngineRun single = run_engines(test_model(), job, 2, requests, 5, 1, rows);
+    const EngineRun single = run_engines(golden_model(), job, 2, requests, 5, 1, rows);
     job.schedule.group_expert_calls = true;
-    const EngineRun grouped = run_engines(test_model(), job, 2, requests, 5, 1, rows);
+    const EngineRun grouped = run_engines(golden_model(), job, 2, requests, 5, 1, rows);
     EXPECT_EQ(to_hex(grouped.digest()), to_hex(single.digest()));
     expect_conserved(grouped);
     EXPECT_LT(2 * grouped.micro_batches, single.micro_batches);
@@ -155,13 +142,13 @@ TEST(Engine, GroupedExpertCallsKeepBatchesWholeAndTheBits) {
 
 TEST(Engine, SlowMotionDoesNotChangeRows) {
   const std::vector<Request> requests = mixed_requests();
-  const EngineRun real = run_engines(test_model(), small_job(), 1, requests, 1);
+  const EngineRun real = run_engines(golden_model(), small_job(), 1, requests, 1);
   Job job = small_job();
   job.emulation = {.device = EmulatedDevice::h100, .link = EmulatedLink::network, .dilation = 1};
   for (const LayoutMode mode : {LayoutMode::split, LayoutMode::colocated}) {
     job.layout.mode = mode;
     for (const Rows rows : {Rows::in_place, Rows::travel}) {
-      const EngineRun slow = run_engines(test_model(), job, 3, requests, 2, 2, rows);
+      const EngineRun slow = run_engines(golden_model(), job, 3, requests, 2, 2, rows);
       EXPECT_EQ(slow.digest(), real.digest());
       expect_conserved(slow);
     }
@@ -172,11 +159,11 @@ TEST(Engine, ContinuationsOfOneContextHaveTheBitsOfEachAlone) {
   std::mt19937_64 random(5);
   Request together{.custom_id = "x", .input_line = 1, .kind = RequestKind::loglikelihood, .context = random_tokens(random, 45)};
   for (int c = 0; c < 4; ++c) together.continuations.emplace_back(random_tokens(random, 2 + 9 * c));
-  const EngineRun shared = run_engines(test_model(), small_job(), 2, {together}, 3);
+  const EngineRun shared = run_engines(golden_model(), small_job(), 2, {together}, 3);
   for (int c = 0; c < 4; ++c) {
     Request alone = together;
     alone.continuations = {together.continuations[static_cast<std::size_t>(c)]};
-    const EngineRun single = run_engines(test_model(), small_job(), 1, {alone}, 4);
+    const EngineRun single = run_engines(golden_model(), small_job(), 1, {alone}, 4);
     EXPECT_EQ(single.rows.at({1, 0}).token_logprobs, shared.rows.at({1, c}).token_logprobs) << "continuation " << c;
   }
 }
@@ -185,10 +172,10 @@ TEST(Engine, LogProbsAreThoseOfTheReferenceModel) {
   std::mt19937_64 random(6);
   const std::vector<TokenId> context = random_tokens(random, 40), continuation = random_tokens(random, 20);
   const Request request{.custom_id = "x", .input_line = 1, .kind = RequestKind::loglikelihood, .context = context, .continuations = {continuation}};
-  const EngineRun run = run_engines(test_model(), small_job(), 3, {request}, 7);
+  const EngineRun run = run_engines(golden_model(), small_job(), 3, {request}, 7);
   std::vector<TokenId> all = context;
   all.insert(all.end(), continuation.begin(), continuation.end());
-  const test::ReferenceModel<double> reference(test_model().config, test_model().tensors);
+  const test::ReferenceModel<double> reference(golden_model().config, golden_model().tensors);
   const auto expected = reference.run(all).token_logprobs;  // of token p + 1 given 0..p
   const Row& row = run.rows.at({1, 0});
   double sum = 0;
@@ -204,22 +191,22 @@ TEST(Engine, FullRingsRefuseAndNothingIsLost) {
   Job job = small_job();
   job.layout.attention_ranks = 3;
   job.limits.micro_batch_tokens = 64;
-  const EngineRun run = run_engines(test_model(), job, 4, mixed_requests(), 12, 1);
+  const EngineRun run = run_engines(golden_model(), job, 4, mixed_requests(), 12, 1);
   expect_conserved(run);
   EXPECT_GT(run.refused, 0);
-  EXPECT_EQ(run.digest(), run_engines(test_model(), small_job(), 1, mixed_requests(), 1).digest());
+  EXPECT_EQ(run.digest(), run_engines(golden_model(), small_job(), 1, mixed_requests(), 1).digest());
 }
 
 TEST(Engine, LittleKvMakesRequestsWaitAndTooLittleFailsTheRow) {
   Job job = small_job();
   job.limits.kv_tokens = 128;
   const std::vector<Request> requests = mixed_requests();
-  EXPECT_EQ(run_engines(test_model(), job, 2, requests, 9).digest(),
-            run_engines(test_model(), small_job(), 1, requests, 1).digest());
+  EXPECT_EQ(run_engines(golden_model(), job, 2, requests, 9).digest(),
+            run_engines(golden_model(), small_job(), 1, requests, 1).digest());
   job.limits.kv_tokens = 32;
   std::mt19937_64 random(8);
   const Request large{.custom_id = "x", .input_line = 1, .kind = RequestKind::loglikelihood_rolling, .context = random_tokens(random, 100)};
-  const EngineRun run = run_engines(test_model(), job, 2, {large}, 10);
+  const EngineRun run = run_engines(golden_model(), job, 2, {large}, 10);
   EXPECT_EQ(run.rows.at({1, 0}).status, RowStatus::too_long);
 }
 

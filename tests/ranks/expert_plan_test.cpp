@@ -20,13 +20,6 @@ policy::RankLayout colocated(int num_ranks) { return policy::decide_layout(num_r
 
 using ::testing::HasSubstr;
 
-const std::string data = std::string(MOEBIUS_SOURCE_DIR) + "/tests/data/goldens/";
-
-const TestModel& test_model() {
-  static const TestModel model(data + "models/qwen3_moe", data + "tokenizers/qwen");
-  return model;
-}
-
 std::string file_of(const std::string& name) {
   const auto folder = std::filesystem::path(MOEBIUS_BINARY_DIR) / "tests/ranks/tmp";
   std::filesystem::create_directories(folder);
@@ -62,13 +55,13 @@ io::PlacementFile random_placement(const ModelConfig& config, int num_ranks, int
 TEST(ExpertPlan, any_placement_gives_the_same_bits) {
   Job job;
   job.schedule.aging_ms = 1e9;
-  const EngineRun alone = run_engines(test_model(), job, 1, some_requests(), 1);
+  const EngineRun alone = run_engines(golden_model(), job, 1, some_requests(), 1);
   for (std::uint64_t seed = 0; seed < 6; ++seed) {
     job.layout.mode = seed % 2 == 0 ? LayoutMode::colocated : LayoutMode::split;
     job.placement.file = file_of("random.json");
     job.layout.expert_ranks = seed % 2 == 0 ? 0 : 3;
-    io::write_placement_file(job.placement.file, random_placement(test_model().config, 3, static_cast<int>(seed), seed));
-    const EngineRun run = run_engines(test_model(), job, seed % 2 == 0 ? 3 : 5, some_requests(), seed);
+    io::write_placement_file(job.placement.file, random_placement(golden_model().config, 3, static_cast<int>(seed), seed));
+    const EngineRun run = run_engines(golden_model(), job, seed % 2 == 0 ? 3 : 5, some_requests(), seed);
     EXPECT_EQ(run.digest(), alone.digest()) << seed;
     EXPECT_EQ(run.rows_computed, run.pairs_sent);
   }
@@ -76,19 +69,19 @@ TEST(ExpertPlan, any_placement_gives_the_same_bits) {
   for (const PlannerKind planner : {PlannerKind::round_robin, PlannerKind::speed_lpt}) {
     job.placement.planner = planner;
     job.placement.emulated_slowdown = {1.0, 3.0};
-    EXPECT_EQ(run_engines(test_model(), job, 4, some_requests(), 5).digest(), alone.digest()) << to_string(planner);
+    EXPECT_EQ(run_engines(golden_model(), job, 4, some_requests(), 5).digest(), alone.digest()) << to_string(planner);
   }
 }
 
 TEST(ExpertPlan, replicas_and_their_routers_give_the_same_bits) {
   Job job;
   job.schedule.aging_ms = 1e9;
-  const EngineRun alone = run_engines(test_model(), job, 1, some_requests(), 1);
+  const EngineRun alone = run_engines(golden_model(), job, 1, some_requests(), 1);
   for (const ReplicaRouterKind router : {ReplicaRouterKind::even, ReplicaRouterKind::metro, ReplicaRouterKind::fewest_first, ReplicaRouterKind::exact}) {
     for (const double knee_rows : {1.5, 1e9}) {
       job.replicas = {.ratio = 1.5, .router = router, .knee_rows = knee_rows};
       job.layout.mode = knee_rows < 2 ? LayoutMode::colocated : LayoutMode::split;
-      const EngineRun run = run_engines(test_model(), job, 4, some_requests(), 7);
+      const EngineRun run = run_engines(golden_model(), job, 4, some_requests(), 7);
       EXPECT_EQ(run.digest(), alone.digest()) << to_string(router) << " " << knee_rows;
       EXPECT_EQ(run.rows_computed, run.pairs_sent);
     }
@@ -96,7 +89,7 @@ TEST(ExpertPlan, replicas_and_their_routers_give_the_same_bits) {
 }
 
 TEST(ExpertPlan, files_of_other_jobs_are_refused) {
-  const ModelConfig& config = test_model().config;
+  const ModelConfig& config = golden_model().config;
   Job job;
   job.placement.file = file_of("other.json");
   io::PlacementFile file = random_placement(config, 3, 0, 1);
@@ -114,7 +107,7 @@ TEST(ExpertPlan, files_of_other_jobs_are_refused) {
 }
 
 TEST(ExpertPlan, what_a_planner_lacks_is_said) {
-  const ModelConfig& config = test_model().config;
+  const ModelConfig& config = golden_model().config;
   Job job;
   job.placement.planner = PlannerKind::gem;
   EXPECT_THAT(failure_of([&] { (void)plan_experts(job, config, colocated(2)); }), HasSubstr("placement.planner is gem (it plans from loads"));
@@ -145,7 +138,7 @@ TEST(ExpertPlan, maps_survive_the_trip) {
 }
 
 TEST(PlannerComparison, judges_each_planner_on_steps_it_has_seen_and_others) {
-  const ModelConfig& config = test_model().config;
+  const ModelConfig& config = golden_model().config;
   io::RoutingTrace trace{64, 24, config.num_layers, config.num_experts, {}};
   std::mt19937_64 random(3);
   for (int i = 0; i < 24 * config.num_layers * config.num_experts; ++i) {

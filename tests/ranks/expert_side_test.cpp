@@ -11,12 +11,6 @@
 namespace moebius::ranks {
 namespace {
 
-const TestModel& test_model() {
-  static const std::string data = std::string(MOEBIUS_SOURCE_DIR) + "/tests/data/goldens/";
-  static const TestModel model(data + "models/qwen3_moe", data + "tokenizers/qwen");
-  return model;
-}
-
 constexpr int num_places = 4, capacity = 16;
 constexpr RankId self(0), first(1), second(2);
 
@@ -34,15 +28,15 @@ class ExpertSideTest : public ::testing::Test {
 
   static std::vector<model::HostedExpert> hosted() {
     std::vector<model::HostedExpert> all;
-    for (int layer = 0; layer < test_model().config.num_layers; ++layer) {
+    for (int layer = 0; layer < golden_model().config.num_layers; ++layer) {
       for (int expert = 0; expert < num_places; ++expert) all.push_back({LayerId(layer), ExpertId(expert)});
     }
     return all;
   }
   static ExpertSideOptions options() {
-    ExpertSideOptions options{.compute = ComputeType::fp32, .hidden_size = test_model().config.hidden_size, .num_experts = test_model().config.num_experts,
+    ExpertSideOptions options{.compute = ComputeType::fp32, .hidden_size = golden_model().config.hidden_size, .num_experts = golden_model().config.num_experts,
                               .max_rows_per_call = 64, .max_rows_stored = 0, .num_sources = 2, .layer_before = {}};
-    for (int layer = 0; layer < test_model().config.num_layers; ++layer) options.layer_before.push_back(layer - 1);
+    for (int layer = 0; layer < golden_model().config.num_layers; ++layer) options.layer_before.push_back(layer - 1);
     return options;
   }
 
@@ -57,10 +51,10 @@ class ExpertSideTest : public ::testing::Test {
   [[nodiscard]] std::int64_t shown(int layer) const { return table_.stage_rows(layer); }
 
   comm::LoopbackNetwork network_{3, {.slot_bytes = 4096, .num_slots = 16}, [](RankId, RankId) { return true; }};
-  std::vector<std::byte> memory_ = std::vector<std::byte>(model::RowExchange::bytes(test_model().config, ComputeType::fp32, capacity) + 64);
-  model::RowExchange rows_{test_model().config, ComputeType::fp32, capacity, memory_.data() + (64 - reinterpret_cast<std::uintptr_t>(memory_.data()) % 64)};
-  model::ExpertStack stack_{test_model().config, ComputeType::fp32, test_model().tensors, hosted(), 64, {}};
-  policy::QueueTable table_{std::vector<int>(static_cast<std::size_t>(test_model().config.num_layers), num_places)};
+  std::vector<std::byte> memory_ = std::vector<std::byte>(model::RowExchange::bytes(golden_model().config, ComputeType::fp32, capacity) + 64);
+  model::RowExchange rows_{golden_model().config, ComputeType::fp32, capacity, memory_.data() + (64 - reinterpret_cast<std::uintptr_t>(memory_.data()) % 64)};
+  model::ExpertStack stack_{golden_model().config, ComputeType::fp32, golden_model().tensors, hosted(), 64, {}};
+  policy::QueueTable table_{std::vector<int>(static_cast<std::size_t>(golden_model().config.num_layers), num_places)};
   PhaseClock clock_;
   StagePace pace_;
   Outbox outbox_{network_.endpoint(self)};

@@ -13,13 +13,6 @@
 namespace moebius::ranks {
 namespace {
 
-const std::string data = std::string(MOEBIUS_SOURCE_DIR) + "/tests/data/goldens/";
-
-const TestModel& test_model() {
-  static const TestModel model(data + "models/qwen3_moe", data + "tokenizers/qwen");
-  return model;
-}
-
 double ticks = 0;
 double ticking_clock() { return ticks += 4e-6; }
 
@@ -43,7 +36,7 @@ class LivePlacementTest : public ::testing::Test {
   static const EngineRun& undisturbed() {
     static const EngineRun run = [] {
       Job job;
-      return run_engines(test_model(), job, 1, some_requests(), 1);
+      return run_engines(golden_model(), job, 1, some_requests(), 1);
     }();
     return run;
   }
@@ -73,7 +66,7 @@ TEST_F(LivePlacementTest, BitsStayWhateverMovesAndWhen) {
     for (const Rows rows : {Rows::travel, Rows::in_place}) {
       for (int repeat = 0; repeat < 3; ++repeat) {
         ++seed;
-        const EngineRun run = run_engines(test_model(), job, c.num_ranks, some_requests(), seed, 1 + static_cast<int>(seed % 3), rows);
+        const EngineRun run = run_engines(golden_model(), job, c.num_ranks, some_requests(), seed, 1 + static_cast<int>(seed % 3), rows);
         expect_same(run, std::to_string(c.num_ranks) + " ranks, seed " + std::to_string(seed));
         EXPECT_GT(run.changes.size(), 2U) << c.num_ranks << " ranks, seed " << seed;
         num_changes += run.changes.size();
@@ -86,7 +79,7 @@ TEST_F(LivePlacementTest, BitsStayWhateverMovesAndWhen) {
 TEST_F(LivePlacementTest, ExpertsGoRoundAmongThreeRanksWithOneSparePartEach) {
   Job job = moving_job(LayoutMode::split, 1);
   job.rebalance.spare_places = 1;
-  const EngineRun run = run_engines(test_model(), job, 4, some_requests(), 21);
+  const EngineRun run = run_engines(golden_model(), job, 4, some_requests(), 21);
   expect_same(run, "cycle");
   int cycles = 0;
   std::size_t next = 0;
@@ -108,7 +101,7 @@ TEST_F(LivePlacementTest, ExpertsGoRoundAmongThreeRanksWithOneSparePartEach) {
 TEST_F(LivePlacementTest, ASlowDestinationIsWaitedForAndNobodyWaits) {
   Job job = moving_job(LayoutMode::split, 1);
   job.placement.emulated_slowdown = {1, 20};
-  const EngineRun run = run_engines(test_model(), job, 3, some_requests(), 31);
+  const EngineRun run = run_engines(golden_model(), job, 3, some_requests(), 31);
   expect_same(run, "slow");
   EXPECT_GT(run.changes.size(), 5U);
 }
@@ -131,12 +124,12 @@ TEST_F(LivePlacementTest, LoadLeavesASlowRankInFewChanges) {
   job.placement.emulated_slowdown = {1, 4};
   job.rebalance = {.interval_s = 10e-3, .horizon_s = 10, .force = false, .spare_places = 6};
   const std::vector<Request> texts = many_texts();
-  const EngineRun run = run_engines(test_model(), job, 3, texts, 51);
+  const EngineRun run = run_engines(golden_model(), job, 3, texts, 51);
   ASSERT_FALSE(run.changes.empty());
   EXPECT_LT(run.changes.size(), 8U) << "it goes on moving";
   for (const LiveChange& change : run.changes) EXPECT_GT(change.predicted_s, change.cost_s);
   job.rebalance.interval_s = 0;
-  const EngineRun still = run_engines(test_model(), job, 3, texts, 51);
+  const EngineRun still = run_engines(golden_model(), job, 3, texts, 51);
   EXPECT_EQ(to_hex(run.digest()), to_hex(still.digest()));
   EXPECT_TRUE(still.changes.empty());
   EXPECT_LT(run.rows_of_rank[2], still.rows_of_rank[2] * 4 / 5);
@@ -147,14 +140,14 @@ TEST_F(LivePlacementTest, ExpertsStayWhereMovingDoesNotPay) {
   Job job = moving_job(LayoutMode::split, 1);
   job.placement.emulated_slowdown = {1, 4};
   job.rebalance = {.interval_s = 10e-3, .horizon_s = 1e-6, .force = false, .spare_places = 2};
-  EXPECT_TRUE(run_engines(test_model(), job, 3, many_texts(), 51).changes.empty());
+  EXPECT_TRUE(run_engines(golden_model(), job, 3, many_texts(), 51).changes.empty());
 }
 
 // Weights are copied whole, each move once: also those of a change that the end of the job overtook.
 TEST_F(LivePlacementTest, BytesStagedAreThoseOfTheMoves) {
   const Job job = moving_job(LayoutMode::colocated, 0);
-  const EngineRun run = run_engines(test_model(), job, 3, some_requests(), 41);
-  const auto expert_bytes = static_cast<std::int64_t>(model::ExpertStack::expert_bytes(test_model().config, job.model.compute));
+  const EngineRun run = run_engines(golden_model(), job, 3, some_requests(), 41);
+  const auto expert_bytes = static_cast<std::int64_t>(model::ExpertStack::expert_bytes(golden_model().config, job.model.compute));
   std::int64_t published = 0;
   for (const LiveChange& change : run.changes) published += change.num_moves;
   EXPECT_GE(run.bytes_staged, published * expert_bytes);

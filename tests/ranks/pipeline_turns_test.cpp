@@ -11,15 +11,6 @@
 namespace moebius::ranks {
 namespace {
 
-const std::string data = std::string(MOEBIUS_SOURCE_DIR) + "/tests/data/goldens/";
-
-const TestModel& model_named(const std::string& name) {
-  static std::map<std::string, std::unique_ptr<TestModel>> models;
-  auto& model = models[name];
-  if (model == nullptr) model = std::make_unique<TestModel>(data + "models/" + name, data + "tokenizers/qwen");
-  return *model;
-}
-
 Job pipeline_job(int r1, int r2, PipelineOrder order, int attention_ranks) {
   Job job;
   job.schedule.execution = Execution::pipeline;
@@ -51,7 +42,7 @@ class PipelineOfFamily : public ::testing::TestWithParam<const char*> {};
 
 // Shared experts behind a dense first layer, behind a gate, none. r2 is above the rows of a micro-batch when requests generate.
 TEST_P(PipelineOfFamily, BitsAreThoseOfOneRank) {
-  const TestModel& model = model_named(GetParam());
+  const TestModel& model = golden_model(GetParam());
   const Digest128 expected = alone(model).digest();
   struct Layout {
     int num_ranks, attention_ranks;
@@ -80,7 +71,7 @@ INSTANTIATE_TEST_SUITE_P(Family, PipelineOfFamily, ::testing::Values("deepseek_v
                          [](const auto& name) { return std::string(name.param); });
 
 TEST(PipelineTurns, AMiniBatchIsCutIntoR1MicroBatchesForEachLayer) {
-  const TestModel& model = model_named("deepseek_v2");
+  const TestModel& model = golden_model("deepseek_v2");
   for (const int r1 : {1, 2, 3, 4}) {
     Job job = pipeline_job(r1, 1, PipelineOrder::aass, 1);
     job.limits.segment_tokens = 4;
@@ -94,7 +85,7 @@ TEST(PipelineTurns, AMiniBatchIsCutIntoR1MicroBatchesForEachLayer) {
 }
 
 TEST(PipelineTurns, EachPartHasItsOwnExpertCalls) {
-  const TestModel& model = model_named("qwen3_moe");
+  const TestModel& model = golden_model("qwen3_moe");
   std::int64_t before = 0;
   for (const int r2 : {1, 2, 4}) {
     const EngineRun run = run_engines(model, pipeline_job(1, r2, PipelineOrder::asas, 1), 2, one_prompt(48), 1);
@@ -108,7 +99,7 @@ TEST(PipelineTurns, EachPartHasItsOwnExpertCalls) {
 
 // Rows that travel come in several blocks: the experts wait for the last of them, and read their weights once.
 TEST(PipelineTurns, APartOfSeveralBlocksIsComputedWhole) {
-  const TestModel& model = model_named("qwen3_moe");
+  const TestModel& model = golden_model("qwen3_moe");
   const Job job = pipeline_job(1, 1, PipelineOrder::asas, 1);
   const EngineRun in_place = run_engines(model, job, 2, one_prompt(200), 1), travelling = run_engines(model, job, 2, one_prompt(200), 1, 2, Rows::travel);
   EXPECT_EQ(travelling.expert_calls, in_place.expert_calls);
@@ -122,14 +113,14 @@ TEST(PipelineTurns, CapacityThatTakesEveryExpertOfARowStillEnds) {
     job.capacity.method = CapacityMethod::drop;
     job.capacity.gamma = 0.1;
     job.capacity.min_mean_load = 0;
-    const EngineRun run = run_engines(model_named("qwen2_moe"), job, 3, some_requests(), 3);
+    const EngineRun run = run_engines(golden_model("qwen2_moe"), job, 3, some_requests(), 3);
     EXPECT_EQ(run.rows.size(), some_requests().size());
     expect_conserved(run);
   }
 }
 
 TEST(PipelineTurns, TheSolverChangesThePlanWhileAJobWithMixedLengthsRunsAndTheBitsStay) {
-  const TestModel& model = model_named("deepseek_v2");
+  const TestModel& model = golden_model("deepseek_v2");
   std::vector<Request> requests = some_requests();
   for (const int length : {5, 30, 60}) {
     Request request = one_prompt(length).front();
@@ -151,7 +142,7 @@ TEST(PipelineTurns, TheSolverChangesThePlanWhileAJobWithMixedLengthsRunsAndTheBi
 }
 
 TEST(PipelineTurns, LimitsGiveRoomToTheMicroBatches) {
-  const ModelConfig& config = model_named("qwen3_moe").config;
+  const ModelConfig& config = golden_model("qwen3_moe").config;
   Job job = pipeline_job(1, 1, PipelineOrder::asas, 1);
   EXPECT_EQ(resolve_limits(job, config).micro_batch_tokens, job.limits.max_tokens_in_flight);
   job.pipeline.r1 = 2;

@@ -8,19 +8,7 @@
 namespace moebius::ranks {
 namespace {
 
-const TestModel& test_model() {
-  static const TestModel model(std::string(MOEBIUS_SOURCE_DIR) + "/tests/data/goldens/models/qwen3_moe",
-                               std::string(MOEBIUS_SOURCE_DIR) + "/tests/data/goldens/tokenizers/qwen");
-  return model;
-}
-
 using Tokens = std::vector<TokenId>;
-
-Tokens random_tokens(std::mt19937_64& random, int count) {
-  Tokens tokens;
-  for (int i = 0; i < count; ++i) tokens.push_back(static_cast<TokenId>(random() % 512));
-  return tokens;
-}
 
 Job job_with_cache(bool on, std::int64_t kv_tokens = 0) {
   Job job;
@@ -64,7 +52,7 @@ std::vector<Request> sharing_requests() {
 
 TEST(PrefixReuse, BitsAreThoseOfTheRunWithoutAtAnyLayoutAndMemory) {
   const std::vector<Request> requests = sharing_requests();
-  const EngineRun without = run_engines(test_model(), job_with_cache(false), 1, requests, 1);
+  const EngineRun without = run_engines(golden_model(), job_with_cache(false), 1, requests, 1);
   EXPECT_EQ(without.root_tokens_reused, 0);
   EXPECT_EQ(without.blocks_evicted, 0);
   struct Case {
@@ -84,7 +72,7 @@ TEST(PrefixReuse, BitsAreThoseOfTheRunWithoutAtAnyLayoutAndMemory) {
     job.limits.segment_tokens = 1 + c.budget / 6;
     ++seed;
     SCOPED_TRACE(::testing::Message() << c.num_ranks << " ranks, kv " << c.kv_tokens << ", seed " << seed);
-    const EngineRun run = run_engines(test_model(), job, c.num_ranks, requests, seed);
+    const EngineRun run = run_engines(golden_model(), job, c.num_ranks, requests, seed);
     EXPECT_EQ(to_hex(run.digest()), to_hex(without.digest()));
     EXPECT_GT(run.root_tokens_reused, 0);
     EXPECT_EQ(run.root_tokens, without.root_tokens);
@@ -104,10 +92,10 @@ TEST(PrefixReuse, OneRankComputesASharedPrefixOnce) {
     context.push_back(i);
     requests.push_back(scoring(i + 1, std::move(context), random));
   }
-  const EngineRun run = run_engines(test_model(), job_with_cache(true), 1, requests, 1);
+  const EngineRun run = run_engines(golden_model(), job_with_cache(true), 1, requests, 1);
   EXPECT_EQ(run.root_tokens, 12 * 71);
   EXPECT_EQ(run.root_tokens_reused, 11 * 64);  // although all of them were there before the first was done
-  EXPECT_EQ(run.digest(), run_engines(test_model(), job_with_cache(false), 1, requests, 1).digest());
+  EXPECT_EQ(run.digest(), run_engines(golden_model(), job_with_cache(false), 1, requests, 1).digest());
 }
 
 TEST(PrefixReuse, TheSameContextAgainStillComputesItsLastToken) {
@@ -117,9 +105,9 @@ TEST(PrefixReuse, TheSameContextAgainStillComputesItsLastToken) {
     const Tokens context = random_tokens(random, length);
     std::vector<Request> requests;
     for (int i = 0; i < 4; ++i) requests.push_back(scoring(i + 1, context, random));
-    const EngineRun run = run_engines(test_model(), job_with_cache(true), 1, requests, 2);
+    const EngineRun run = run_engines(golden_model(), job_with_cache(true), 1, requests, 2);
     EXPECT_EQ(run.root_tokens_reused, 3 * ((length - 1) / 32 * 32));
-    EXPECT_EQ(run.digest(), run_engines(test_model(), job_with_cache(false), 1, requests, 1).digest());
+    EXPECT_EQ(run.digest(), run_engines(golden_model(), job_with_cache(false), 1, requests, 1).digest());
   }
 }
 
@@ -130,7 +118,7 @@ TEST(PrefixReuse, PositionsWhoseLogitsAreWantedAreComputed) {
   for (int i = 0; i < 3; ++i) {
     requests.push_back({.custom_id = std::to_string(i), .input_line = i + 1, .kind = RequestKind::loglikelihood_rolling, .context = text, .continuations = {}});
   }
-  const EngineRun run = run_engines(test_model(), job_with_cache(true), 1, requests, 3);
+  const EngineRun run = run_engines(golden_model(), job_with_cache(true), 1, requests, 3);
   EXPECT_EQ(run.root_tokens_reused, 0);
   for (int line = 1; line <= 3; ++line) {
     const Row& row = run.rows.at({line, 0});
@@ -148,12 +136,12 @@ TEST(PrefixReuse, AKeptPrefixServesRequestsThatComeLater) {
     context.push_back(1);
     requests.push_back(scoring(i + 1, std::move(context), random));
   }
-  EXPECT_EQ(run_engines(test_model(), job_with_cache(true, 2048), 1, requests, 4).root_tokens_reused, 64);
+  EXPECT_EQ(run_engines(golden_model(), job_with_cache(true, 2048), 1, requests, 4).root_tokens_reused, 64);
   // With room for little more than one request, the others have pushed it out.
-  const EngineRun little = run_engines(test_model(), job_with_cache(true, 128), 1, requests, 4);
+  const EngineRun little = run_engines(golden_model(), job_with_cache(true, 128), 1, requests, 4);
   EXPECT_EQ(little.root_tokens_reused, 0);
   EXPECT_GT(little.blocks_evicted, 0);
-  EXPECT_EQ(little.digest(), run_engines(test_model(), job_with_cache(false), 1, requests, 1).digest());
+  EXPECT_EQ(little.digest(), run_engines(golden_model(), job_with_cache(false), 1, requests, 1).digest());
 }
 
 TEST(PrefixReuse, ATreeThatWaitsForAPrefixLetsOthersPass) {
@@ -169,11 +157,11 @@ TEST(PrefixReuse, ATreeThatWaitsForAPrefixLetsOthersPass) {
   Job job = job_with_cache(true);
   job.limits.max_tokens_in_flight = 400;
   job.limits.segment_tokens = 400;
-  const EngineRun run = run_engines(test_model(), job, 1, requests, 5);
+  const EngineRun run = run_engines(golden_model(), job, 1, requests, 5);
   EXPECT_EQ(run.root_tokens_reused, 5 * 320);
   ASSERT_EQ(run.lines.size(), 7U);
   EXPECT_LE(std::ranges::find(run.lines, 7) - run.lines.begin(), 1);  // before all that wait for the first
-  EXPECT_EQ(run.digest(), run_engines(test_model(), job_with_cache(false), 1, requests, 1).digest());
+  EXPECT_EQ(run.digest(), run_engines(golden_model(), job_with_cache(false), 1, requests, 1).digest());
 }
 
 TEST(PrefixReuse, NobodyReadsABlockBeforeItIsWrittenInAllLayers) {
@@ -185,14 +173,14 @@ TEST(PrefixReuse, NobodyReadsABlockBeforeItIsWrittenInAllLayers) {
     context.push_back(i);
     requests.push_back(scoring(i + 1, std::move(context), random));
   }
-  const EngineRun without = run_engines(test_model(), job_with_cache(false), 1, requests, 1);
+  const EngineRun without = run_engines(golden_model(), job_with_cache(false), 1, requests, 1);
   // Small segments and many expert ranks: later positions overtake earlier ones wherever they may.
   Job job = job_with_cache(true);
   job.layout = {.mode = LayoutMode::split, .attention_ranks = 1, .expert_ranks = 4};
   job.limits.segment_tokens = 3;
   job.limits.micro_batch_tokens = 8;
   for (std::uint64_t seed = 60; seed < 66; ++seed) {
-    const EngineRun run = run_engines(test_model(), job, 5, requests, seed);
+    const EngineRun run = run_engines(golden_model(), job, 5, requests, seed);
     EXPECT_EQ(to_hex(run.digest()), to_hex(without.digest())) << "seed " << seed;
     EXPECT_GT(run.root_tokens_reused, 0);
   }
