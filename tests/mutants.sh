@@ -118,7 +118,8 @@ slow_not_dilated       | src/ranks/stage_pace.cpp      | s/device_s \* dilation_
 slow_rank_is_not_slow  | src/ranks/stage_pace.cpp      | s/spend(expert_slowdown_ \* times_->expert_call_s(rows));/spend(times_->expert_call_s(rows));/ | ^stage_pace_test$
 slow_lateness_stays    | src/ranks/stage_pace.cpp      | s/^  ++counters_.late_stages;$/&\n  time_s_ = now_s();/ | ^stage_pace_test$
 slow_group_pays_twice  | src/ranks/stage_pace.cpp      | s/const double call_s = expert_slowdown_ \* times_->expert_s(rows);/const double call_s = expert_slowdown_ * times_->expert_call_s(rows);/ | ^stage_pace_test$
-slow_rests_too_long    | src/ranks/stage_pace.cpp      | s/std::min(next_message_s_, now + rest_s_)/now + rest_s_/ | ^stage_pace_test$
+slow_rests_too_long    | src/ranks/stage_pace.cpp      | s/std::min(next_message_s_, now + rest_s)/now + rest_s/ | ^stage_pace_test$
+slow_looks_all_the_time | src/ranks/stage_pace.cpp      | s/rest_share_of_wait \* (now/0.0 * (now/ | ^stage_pace_test$
 slow_real_rank_is_fast | src/ranks/stage_pace.cpp      | s/while (expert_slowdown_ > 1 /while (expert_slowdown_ < 0 / | ^stage_pace_test$
 slow_share_of_one_core | src/ranks/emulation.cpp       | s/std::max(most_processor_s, all_processor_s \/ num_cores)/most_processor_s/ | ^emulation_test$
 slow_slip_is_hidden    | src/ranks/emulation.cpp       | s/std::max(0.0, 1 - elapsed_s \/ wall_s)/0.0/ | ^emulation_test$

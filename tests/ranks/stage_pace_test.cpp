@@ -96,5 +96,16 @@ TEST_F(StagePaceTest, AnIdleRankSleepsNoLongerThanUntilTheNextMessage) {
   EXPECT_NEAR(fake_now_s, 0.5e-3, 1e-12);
 }
 
+TEST_F(StagePaceTest, ARankThatHasWaitedLongLooksLessOften) {
+  StagePace pace(times_, 1e-3, 1, StagePace::ExpertStage::call);
+  pace.start();
+  fake_now_s = 50e-3;
+  pace.rest();
+  EXPECT_NEAR(fake_now_s, 51e-3, 1e-12) << "a fiftieth of its wait";
+  fake_now_s = 10;
+  pace.rest();
+  EXPECT_NEAR(fake_now_s, 10.002, 1e-12) << "but MPI makes progress";
+}
+
 }  // namespace
 }  // namespace moebius::ranks
