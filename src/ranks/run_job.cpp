@@ -419,6 +419,7 @@ JobOutcome run_in(RunMemory& memory, comm::Session& session, JobSetup& setup, co
   memory.publish(session);
   // Only now, when nothing but the run itself can fail: a job that could not start leaves no results behind.
   writer = begin_output(session, setup, job, board);
+  stop.begin_loop();
   recordings.begin(session, job, *engine);
   session.watch_calls(job.run.watchdog_s, to_string(setup.roles));  // from here on the watchdog looks
   const EmulatedRank emulated = run_loop(*engine);

@@ -31,6 +31,8 @@ class StopControl {
   /// Before the loop, while weights are read: Failure(stopped_early) where this run is to stop. Nothing is committed then, and
   /// nothing has been computed.
   void check_before_loop();
+  /// The loop begins, and what earlier runs counted is known: the next look reads it, however short ago the last one was.
+  void begin_loop() { next_read_s_ = 0; }
 
   /// Whether this rank may take another line.
   [[nodiscard]] bool may_claim();

@@ -27,7 +27,8 @@ RankReport example() {
 }
 
 TEST(RankReport, SurvivesTheTrip) {
-  const RankReport report = report_from_bytes(to_bytes(example()));
+  const auto bytes = to_bytes(example());  // of one report: padding differs between two
+  const RankReport report = report_from_bytes(bytes);
   EXPECT_EQ(report.rank, 3);
   EXPECT_EQ(report.role, "expert");
   EXPECT_EQ(report.node, "n7");
@@ -47,7 +48,7 @@ TEST(RankReport, SurvivesTheTrip) {
   EXPECT_EQ(report.transfers, example().transfers);
   EXPECT_EQ(report.exposed_s, 0.75);
   EXPECT_EQ(report.intervals_left_out, 6);
-  EXPECT_EQ(to_bytes(report), to_bytes(example()));
+  EXPECT_EQ(to_bytes(report), bytes);
 }
 
 TEST(RankReport, ActivationIsTheMeanOverMicroBatchesAndRanks) {

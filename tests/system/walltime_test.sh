@@ -5,7 +5,7 @@
 input=inputs/data/heldout_text.jsonl
 job_file=$(job "$input" "$work/out")
 # Slow experts, so that there is something to stop; a small budget, so that what is in flight does not take long.
-slowly=(--set "placement.emulated_slowdown=[30]" --set limits.max_tokens_in_flight=64 --set run.rows_per_block=4)
+slowly=(--set "placement.emulated_slowdown=[10]" --set limits.max_tokens_in_flight=64 --set run.rows_per_block=4)
 wait_a_little() { read -r -t 0.05 <> <(:) || true; }
 
 "$MPIRUN" default 2 "$MOEBIUS" run "$(job "$input" "$work/undisturbed")" --set layout.mode=colocated >"$work/stdout" 2>"$work/stderr" ||
