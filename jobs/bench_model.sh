@@ -13,22 +13,12 @@ ranks=${1:-2}
 cmake --preset release >/dev/null
 cmake --build --preset release --target moebius moebius_bench >/dev/null
 . ./jobs/mpi_env.sh
+. ./jobs/random_requests.sh
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 build/moebius make-model "$work/model" --family qwen3_moe --hidden 1024 --layers 8 --heads 16 --kv-heads 4 --head-dim 64 \
   --experts 32 --top-k 4 --width 512 --vocab 4096 --context 2048 --tokenizer inputs/models/tiny
-# Lines of random token ids: requests COUNT TOKENS PREFIX SUFFIX
-requests() {
-  awk -v count="$1" -v tokens="$2" -v prefix="$3" -v suffix="$4" 'BEGIN {
-    srand(7)
-    for (i = 0; i < count; i++) {
-      printf "{\"custom_id\":\"%d\",%s[", i, prefix
-      for (j = 0; j < tokens; j++) printf "%s%d", j ? "," : "", 4 + int(rand() * 4000)
-      print "]" suffix "}"
-    }
-  }'
-}
 requests 64 512 '"kind":"loglikelihood_rolling","text":' '' >"$work/score.jsonl"
 tokens_out=32
 for new in 1 $tokens_out; do

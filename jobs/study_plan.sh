@@ -5,6 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 . ./jobs/mpi_env.sh
+. ./jobs/random_requests.sh
 program=${MOEBIUS:-build/moebius}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -13,17 +14,6 @@ trap 'rm -rf "$work"' EXIT
 "$program" make-model "$work/model" --hidden 64 --layers 4 --heads 2 --kv-heads 1 --head-dim 32 --experts 32 --top-k 4 --width 32 --vocab 4096 \
   --router-skew 0 2>/dev/null
 echo '{}' >"$work/model/generation_config.json"  # no token ends a text
-# Lines of random token ids: requests COUNT TOKENS PREFIX SUFFIX
-requests() {
-  awk -v count="$1" -v tokens="$2" -v prefix="$3" -v suffix="$4" 'BEGIN {
-    srand(7)
-    for (i = 0; i < count; i++) {
-      printf "{\"custom_id\":\"%d\",%s[", i, prefix
-      for (j = 0; j < tokens; j++) printf "%s%d", j ? "," : "", 4 + int(rand() * 4000)
-      print "]" suffix "}"
-    }
-  }'
-}
 requests 32 256 '"kind":"loglikelihood_rolling","text":' '' >"$work/prompts.jsonl"
 requests 32 64 '"kind":"generate_until","until":[],"context":' ',"max_gen_toks":16' >"$work/generation.jsonl"
 printf '[model]\npath = "%s"\n[input]\npath = "none"\n[output]\npath = "%s"\n[run]\nprogress = "off"\n[limits]\nexpert_rows = 4096\n' "$work/model" "$work/out" >"$work/job.toml"

@@ -17,6 +17,7 @@ dilation=${1:-6}
 [ $# -eq 0 ] || shift
 pairs=${*:-1 2 3 4}
 . ./jobs/mpi_env.sh
+. ./jobs/random_requests.sh
 program=${MOEBIUS:-build/moebius}
 if [ -z "${MOEBIUS:-}" ]; then
   ./cmake/install_debian.sh
@@ -29,17 +30,6 @@ mkdir -p "$work"
 hidden=1024 width=512
 [ -e "$work/model/config.json" ] || "$program" make-model "$work/model" --family qwen3_moe --hidden $hidden --layers 8 --heads 16 --kv-heads 4 \
   --head-dim 64 --experts 32 --top-k 4 --width $width --vocab 4096 --context 2048 --tokenizer inputs/models/tiny
-# Lines of random token ids: requests COUNT TOKENS PREFIX SUFFIX
-requests() {
-  awk -v count="$1" -v tokens="$2" -v prefix="$3" -v suffix="$4" 'BEGIN {
-    srand(7)
-    for (i = 0; i < count; i++) {
-      printf "{\"custom_id\":\"%d\",%s[", i, prefix
-      for (j = 0; j < tokens; j++) printf "%s%d", j ? "," : "", 4 + int(rand() * 4000)
-      print "]" suffix "}"
-    }
-  }'
-}
 requests 24 256 '"kind":"loglikelihood_rolling","text":' '' >"$work/score.jsonl"
 requests 32 32 '"kind":"generate_until","until":[],"context":' ',"max_gen_toks":24' >"$work/generate.jsonl"
 printf '[model]\npath = "%s"\ncompute = "bf16"\n[input]\npath = "%s"\n[output]\npath = "%s"\n[run]\nprogress = "off"\n' \
