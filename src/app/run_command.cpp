@@ -67,7 +67,7 @@ std::string describe(const io::PredictedTable& predicted) {
 /// One line of JSON on stdout, for scripts.
 void print_json(const Job& job, const ranks::JobOutcome& outcome) {
   fmt::print("{{\"requests\":{},\"rows\":{},\"rows_failed\":{},\"rows_before\":{},\"requests_left\":{},\"restart_count\":{},\"tokens_fed\":{},\"tokens_out\":{},"
-             "\"root_tokens\":{},\"root_tokens_reused\":{},\"kv_blocks_evicted\":{},\"load_bytes\":{},\"load_s\":{:.3f},\"loop_s\":{:.3f},"
+             "\"root_tokens\":{},\"root_tokens_reused\":{},\"kv_blocks_evicted\":{},\"load_bytes\":{},\"load_s\":{:.3f},\"loop_s\":{:.9f},"
              "\"tokens_per_s\":{:.1f},\"conserved\":{},\"imbalance\":{:.3f},\"overhead_share\":{:.4f},\"peak_rss_bytes\":{},"
              "\"inter_token_count\":{},\"inter_token_p50_s\":{:.6f},\"inter_token_p99_s\":{:.6f},\"expert_calls\":{},\"activated_max\":{:.3f},\"activated_mean\":{:.3f},\"rows_max\":{:.3f},\"rows_mean\":{:.3f},\"even_share\":{:.4f},"
              "\"pairs_kept\":{},\"pairs_dropped\":{},\"pairs_added\":{},\"generations\":{},\"experts_moved\":{},\"largest_stall_s\":{:.6f},\"longest_expert_call_s\":{:.6f},"

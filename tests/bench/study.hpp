@@ -115,6 +115,9 @@ StudyFigures run_once(const StudyOptions& options, const StudyRun& run);
 /// What `moebius plan --json` says of the job of a run.
 nlohmann::json plan_of(const StudyOptions& options, const StudyRun& run);
 
+/// Costs of this machine, as `moebius profile` measures them with the job of a run: once for each model of a folder.
+std::filesystem::path profile_of(const StudyOptions& options, const StudyRun& run);
+
 /// The results of a run stay here until the next run of the same name.
 std::filesystem::path results_of(const StudyOptions& options, const StudyRun& run);
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
@@ -15,11 +16,10 @@ namespace {
 
 /// Long texts in few rows: a row stands for so many tokens that a sequence has this many rows.
 constexpr int rows_per_sequence = 128;
-/// What is in flight at once is twice in the job.
-constexpr int waves = 2;
 constexpr int num_layers = 6;
-/// A run lasts about so long here: real computation of a cell takes about 1.5 s of a core with 8 ranks, and more with more.
-constexpr double seconds_of_a_run = 3.0, more_seconds_of_a_rank = 0.2;
+/// Lock-step lasts about so long here for each rank: copying and looking for messages took up to 0.24 s of either core for each rank (41 % of 0.58 s
+/// with 8 ranks, 66 % of 0.29 s with 32), and a run counts where that is below 30 % of its time.
+constexpr double seconds_of_a_rank = 0.95;
 
 struct Cell {
   StudyModel model;
@@ -28,6 +28,8 @@ struct Cell {
   int num_ranks = 8;
   bool replicate = false;  ///< the whole model fits into a rank
   bool real_time = false;
+  int waves = 2;           ///< what is in flight at once is so often in the job
+  std::filesystem::path profile = {};  ///< real time: measured costs of this machine
   [[nodiscard]] std::string name() const {
     if (real_time) return fmt::format("{} model, {} tokens, {} ranks", model.name, seq_tokens, num_ranks);
     return fmt::format("{}, {} tokens, {}, {} ranks", model.emulated, seq_tokens, link, num_ranks);
@@ -57,7 +59,7 @@ struct CellPlan {
 StudyRequests requests_of(const Cell& cell) {
   // One token is drawn behind each text, so that the LM head, which six layers are few beside, is computed once for a text.
   return {.kind = StudyRequests::Kind::decode,
-          .count = waves * cell.sequences_in_flight(),
+          .count = cell.waves * cell.sequences_in_flight(),
           .prompt_tokens = cell.real_time ? cell.seq_tokens : rows_per_sequence,
           .new_tokens = 1};
 }
@@ -70,6 +72,7 @@ Settings base_settings(const Cell& cell, int attention_ranks) {
                     {"limits.segment_tokens", std::to_string(rows)},
                     {"limits.expert_rows", "65536"},
                     {"limits.kv_tokens", std::to_string(sequences * (rows + 32))}};
+  if (!cell.profile.empty()) settings.emplace_back("plan.profile", cell.profile.native());
   if (cell.real_time) return settings;
   return settings + Settings{{"emulation.device", "h100"},
                              {"emulation.model", cell.model.emulated},
@@ -133,7 +136,7 @@ CellPlan plan_of_cell(const StudyOptions& options, const Cell& cell) {
 
 std::vector<StudyRun> runs_of(const Cell& cell, const CellPlan& plan) {
   // Two digits, so that runs of one cell share it.
-  const double wanted = (seconds_of_a_run + more_seconds_of_a_rank * cell.num_ranks) / plan.way("lockstep").seconds;
+  const double wanted = seconds_of_a_rank * cell.num_ranks / plan.way("lockstep").seconds;
   const double unit = std::pow(10, std::floor(std::log10(wanted)) - 1);
   const double dilation = cell.real_time ? 0 : std::max(1.0, std::round(wanted / unit) * unit);
   const Way &findep = plan.way("FinDEP"), &pingpong = plan.way("ping-pong");
@@ -152,13 +155,26 @@ std::vector<StudyRun> runs_of(const Cell& cell, const CellPlan& plan) {
   return runs;
 }
 
+/// A model of which two ranks compute a whole study cell in seconds, in real time.
+StudyModel wide_model(const std::string& name, const std::string& family, const std::vector<std::string>& more) {
+  StudyModel model{.name = name, .arguments = {"--family", family, "--hidden", "512", "--layers", std::to_string(num_layers), "--heads", "8", "--kv-heads", "2",
+                                               "--experts", "32", "--top-k", "4", "--width", "256", "--vocab", "512", "--config", "eos_token_id=null"}};
+  model.arguments.insert(model.arguments.end(), more.begin(), more.end());
+  return model;
+}
+
 std::vector<Cell> cells_of(bool quick) {
-  const StudyModel tiny{.name = "tiny", .arguments = {}, .path = "inputs/models/tiny"};
-  std::vector<Cell> cells{{.model = tiny, .seq_tokens = 128, .link = {}, .num_ranks = 2, .real_time = true}};
   const StudyModel shared = deepseek_v2(num_layers), none = qwen3_235b_a22b(num_layers);
+  std::vector<Cell> cells;
   if (quick) {
+    const StudyModel tiny{.name = "tiny", .arguments = {}, .path = "inputs/models/tiny"};
+    cells.push_back({.model = tiny, .seq_tokens = 128, .link = {}, .num_ranks = 2, .real_time = true});
     cells.push_back({.model = shared, .seq_tokens = 2048, .link = "pcie", .num_ranks = 4});
     return cells;
+  }
+  // As many texts as two ranks compute in two seconds or more.
+  for (const StudyModel& model : {wide_model("wide_shared", "qwen2_moe", {"--config", "shared_expert_intermediate_size=512"}), wide_model("wide", "qwen3_moe", {})}) {
+    cells.push_back({.model = model, .seq_tokens = 512, .link = {}, .num_ranks = 2, .replicate = true, .real_time = true, .waves = 24});
   }
   for (const StudyModel& model : {shared, none}) {
     for (const std::string link : {"nvlink", "pcie", "network"}) {
@@ -230,7 +246,8 @@ std::vector<std::string> row_of(const CellResult& result) {
   return row;
 }
 
-CellResult measure(const StudyOptions& options, StudyStore& store, const Cell& cell) {
+CellResult measure(const StudyOptions& options, StudyStore& store, Cell cell) {
+  if (cell.real_time) cell.profile = profile_of(options, run_of(cell, "profile", base_settings(cell, 0), 0));
   CellResult result{cell, plan_of_cell(options, cell), {}, {}};
   result.runs = runs_of(cell, result.plan);
   result.figures = run_all(options, store, result.runs);
@@ -282,7 +299,11 @@ std::string pipeline_study(const StudyOptions& options, bool quick) {
     text += "\n### Slow motion (emulated)\n\n" + slow.markdown() + fmt::format("\nPredicted against measured time: pipelines {}; lock-step and replicate {}.\n",
                                                                              Errors::text(slow_errors.pipelines), Errors::text(slow_errors.lockstep));
   }
-  if (!real.empty()) text += "\n### Real time, two ranks on this machine\n\n" + real.markdown() + fmt::format("\nPredicted against measured time: {}.\n", Errors::text(real_errors.pipelines));
+  if (!real.empty()) {
+    text += "\n### Real time, two ranks on this machine\n\n" + real.markdown() +
+            fmt::format("\nPredicted, with costs that moebius profile had measured before, against measured time: pipelines {}; lock-step and replicate {}.\n",
+                        Errors::text(real_errors.pipelines), Errors::text(real_errors.lockstep));
+  }
   return text + "\n### Cells where keeping experts apart from attention loses\n\n" + (lost.empty() ? std::string("none\n") : lost.markdown());
 }
 

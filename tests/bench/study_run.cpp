@@ -190,6 +190,14 @@ nlohmann::json plan_of(const StudyOptions& options, const StudyRun& run) {
   return json_of(options, 1, fmt::format("{} --ranks {} --json", command_of(options, run, "plan"), run.num_ranks));
 }
 
+std::filesystem::path profile_of(const StudyOptions& options, const StudyRun& run) {
+  const std::filesystem::path path = options.work / "profiles" / fmt::format("{}_{}ranks.json", run.model.name, run.num_ranks);
+  if (std::filesystem::exists(path)) return path;
+  std::filesystem::create_directories(path.parent_path());
+  run_ranks(run.num_ranks, fmt::format("{} --out {} 2>/dev/null", command_of(options, run, "profile"), quoted(path.native())));
+  return path;
+}
+
 /// A run in slow motion that does not count is tried again: another program may have had the cores for a moment.
 StudyFigures run_until_valid(const StudyOptions& options, const StudyRun& run) {
   StudyFigures figures = run_once(options, run);
