@@ -26,7 +26,7 @@ PipelineCosts pipeline_costs(const PlanTimes& times, const RoleCounts& counts, d
           .shared = [=](double n) { return plan->shared_of_one_s(n * tokens); },
           .dispatch = [=](double n) { return plan->dispatch_s(n * tokens, counts.attention, counts.experts, 1); },
           .expert = [=](double n) {
-            return expert_slowdown * plan->experts_s(n * tokens * counts.attention, counts.experts, PlanTimes::Overheads::each_call, PlanTimes::WhichRank::slowest);
+            return expert_slowdown * plan->experts_s(n * tokens * counts.attention, counts.experts, PlanTimes::Overheads::each_call, PlanTimes::WhichRank::slowest_of_pipeline);
           },
           .combine = [=](double n) { return plan->outputs_s(n * tokens, counts.attention, counts.experts, 1); }};
 }

@@ -34,7 +34,7 @@ class PhasePlanner {
     const double tokens = batch.tokens;
     switch (mode) {
       case PlanMode::replicate: return replicate(batch);
-      case PlanMode::lockstep: return lockstep(tokens, counts.experts);
+      case PlanMode::lockstep: return lockstep(tokens, counts);
       case PlanMode::async_colocated: return async_colocated(tokens, counts.experts);
       case PlanMode::async_split: return async_split(tokens, counts);
       case PlanMode::pingpong:
@@ -60,7 +60,7 @@ class PhasePlanner {
   }
 
   [[nodiscard]] BatchTime replicate_once(double tokens) const {
-    return {.attention_s = attention_side_s(tokens), .experts_s = moe_layers_ * experts_s(tokens, 1, async_calls(), WhichRank::any)};
+    return {.attention_s = attention_side_s(tokens), .experts_s = moe_layers_ * experts_s(tokens, 1, async_calls(), WhichRank::busiest_of_run)};
   }
 
   /// The mean of the batches of a rank that waits for no other. Only the first is a whole budget of tokens: each LM head makes room for
@@ -77,12 +77,14 @@ class PhasePlanner {
     return time;
   }
 
-  [[nodiscard]] BatchTime lockstep(double tokens, int ranks) const {
+  [[nodiscard]] BatchTime lockstep(double tokens, const RoleCounts& counts) const {
     BatchTime time{.attention_s = attention_side_s(tokens),
-                   .experts_s = moe_layers_ * experts_s(ranks * tokens, ranks, Overheads::once, WhichRank::slowest)};
-    if (ranks > 1) {
+                   .experts_s = moe_layers_ * experts_s(counts.attention * tokens, counts.experts, Overheads::once, WhichRank::slowest_of_layer)};
+    if (counts.ranks() > 1) {
+      const double exchanges_s = counts.form == Form::split ? times_.exchanges_of_split_s(tokens, counts.attention, counts.experts)
+                                                            : times_.exchange_out_s(tokens, counts.experts) + times_.exchange_back_s(tokens, counts.experts);
       // Before rows travel ranks tell each other how many; and before a step, whether there is one.
-      time.links_s = moe_layers_ * (times_.latency_s() + times_.exchange_out_s(tokens, ranks) + times_.exchange_back_s(tokens, ranks)) + times_.latency_s();
+      time.links_s = moe_layers_ * (times_.latency_s() + exchanges_s) + times_.latency_s();
     }
     time.total_s = time.attention_s + time.experts_s + time.links_s;
     return time;
@@ -90,7 +92,7 @@ class PhasePlanner {
 
   [[nodiscard]] BatchTime async_colocated(double tokens, int ranks) const {
     BatchTime time{.attention_s = attention_side_s(tokens),
-                   .experts_s = moe_layers_ * experts_s(ranks * tokens, ranks, async_calls(), WhichRank::any)};
+                   .experts_s = moe_layers_ * experts_s(ranks * tokens, ranks, async_calls(), WhichRank::busiest_of_run)};
     if (ranks > 1) time.links_s = moe_layers_ * links_s(tokens, ranks, ranks, (ranks - 1.0) / ranks);
     time.total_s = std::max(time.attention_s + time.experts_s, time.links_s);
     return time;
@@ -98,7 +100,7 @@ class PhasePlanner {
 
   [[nodiscard]] BatchTime async_split(double tokens, const RoleCounts& counts) const {
     BatchTime time{.attention_s = attention_side_s(tokens),
-                   .experts_s = moe_layers_ * experts_s(counts.attention * tokens, counts.experts, async_calls(), WhichRank::any),
+                   .experts_s = moe_layers_ * experts_s(counts.attention * tokens, counts.experts, async_calls(), WhichRank::busiest_of_run),
                    .links_s = moe_layers_ * links_s(tokens, counts.attention, counts.experts, 1)};
     time.total_s = std::max({time.attention_s, time.experts_s, time.links_s});
     return time;
@@ -143,7 +145,8 @@ class PhasePlanner {
 };
 
 RoleCounts counts_of(const PlanQuestion& question, PlanMode mode, int attention_ranks) {
-  if (!is_split(mode)) {
+  const bool split_lockstep = mode == PlanMode::lockstep && attention_ranks > 0 && attention_ranks < question.num_ranks;
+  if (!is_split(mode) && !split_lockstep) {
     return {.attention = question.num_ranks, .experts = question.num_ranks, .form = mode == PlanMode::replicate ? Form::replicated : Form::colocated};
   }
   return {.attention = attention_ranks, .experts = question.num_ranks - attention_ranks, .form = Form::split};

@@ -4,10 +4,10 @@
 // sizes, rates and lengths to seconds, by plan_work, plan_times and pipeline_search.
 //
 //   replicate        attention and experts of each rank, one after the other
-//   lockstep         all ranks wait for the slowest in each layer; nothing overlaps
+//   lockstep         all ranks wait for the slowest in each layer; nothing overlaps; colocated, or where a job asks for it split
 //   async            colocated or split: the busiest resource alone, without which no schedule can do; a bound, not a prediction
 //   ping-pong, FinDEP  whole schedules, with the r1, r2 and order that the search finds best
-// Experts are chosen evenly and at random; embedding, sampling and the host's own work take no time.
+// Experts are chosen evenly and at random, or as unevenly as PlanLimits says; embedding, sampling and the host's own work take no time.
 
 #include <cstdint>
 #include <optional>
@@ -62,7 +62,7 @@ struct PlannedMode {
   [[nodiscard]] const PlannedPhase& main_phase() const;
 };
 
-/// One way with one number of attention ranks (ignored where colocated).
+/// One way with one number of attention ranks (ignored where colocated; 0 for lock-step that is colocated).
 PlannedMode plan_mode(const PlanQuestion& question, PlanMode mode, int attention_ranks);
 /// Every way, in the order of PlanMode, split ones with their best number of attention ranks, of those that fit if any does; split ones only
 /// from two ranks on.

@@ -10,8 +10,15 @@ namespace {
 
 std::int64_t whole(double count) { return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::llround(count))); }
 
-/// Of `cells` of which each of `draws` tokens takes k at random, how many are taken in the mean.
-double expected_hits(double cells, double k, double draws) { return k >= cells ? (draws > 0 ? cells : 0) : cells * (1 - std::pow(1 - k / cells, draws)); }
+/// Of `cells` of which each of so many draws takes one at random, how many are taken in the mean.
+double expected_hits(double cells, double draws) { return cells <= 1 ? std::min(cells, draws) : cells * (1 - std::pow(1 - 1 / cells, draws)); }
+
+/// How probable it is that one of `part` experts is among k different ones of all at random.
+double any_of(double part, double experts, int k) {
+  double none = 1;
+  for (int i = 0; i < k; ++i) none *= std::max(0.0, (experts - part - i) / (experts - i));
+  return 1 - none;
+}
 
 /// From so many rows on the normal distribution stands for Poisson's.
 constexpr double many_rows = 48;
@@ -30,8 +37,9 @@ double most_of(int numbers) {
 
 }  // namespace
 
-double linear_imbalance(const std::vector<std::vector<double>>& loads, int expert_ranks) {
-  double sum = 0, layers = 0;
+BusiestRank linear_imbalance(const std::vector<std::vector<double>>& loads, int expert_ranks) {
+  std::vector<double> of_run(static_cast<std::size_t>(expert_ranks), 0.0);
+  double busiest = 0, layers = 0;
   for (const std::vector<double>& layer : loads) {
     std::vector<double> rows(static_cast<std::size_t>(expert_ranks), 0.0);
     double all = 0;
@@ -40,10 +48,12 @@ double linear_imbalance(const std::vector<std::vector<double>>& loads, int exper
       all += layer[e];
     }
     if (all <= 0) continue;
-    sum += std::ranges::max(rows) * expert_ranks / all;
     layers += 1;
+    busiest += std::ranges::max(rows) * expert_ranks / all;
+    for (std::size_t rank = 0; rank < rows.size(); ++rank) of_run[rank] += rows[rank] * expert_ranks / all;
   }
-  return layers > 0 ? sum / layers : 1.0;
+  if (layers == 0) return {};
+  return {.of_layer = busiest / layers, .of_run = std::ranges::max(of_run) / layers};
 }
 
 double PlanTimes::attention_of_one_s(double tokens) const {
@@ -109,40 +119,63 @@ PlanTimes::ExpertMean PlanTimes::expert_mean(double mean_rows) const {
 }
 
 double PlanTimes::experts_s(double tokens, int expert_ranks, Overheads overheads, WhichRank which) const {
-  const double hosted = std::ceil(static_cast<double>(config_.num_experts) / expert_ranks - 1e-9);
-  const ExpertMean one = expert_mean(chosen_per_expert(tokens) * (which == WhichRank::slowest ? imbalance(expert_ranks) : 1.0));
-  const double more_s = which == WhichRank::slowest ? most_of(expert_ranks) * std::sqrt(hosted * one.variance) : 0.0;
-  return hosted * one.seconds + more_s + times_.expert_overhead_s() * (overheads == Overheads::each_call ? hosted * one.calls : std::min(1.0, hosted * one.calls));
+  const double hosted = std::ceil(static_cast<double>(config_.num_experts) / expert_ranks - 1e-9), rows = chosen_per_expert(tokens);
+  const BusiestRank busy = imbalance(expert_ranks);
+  const ExpertMean busiest = expert_mean(rows * (which == WhichRank::slowest_of_layer ? busy.of_layer : busy.of_run));
+  const double overhead_s = times_.expert_overhead_s() * (overheads == Overheads::each_call ? hosted * busiest.calls : std::min(1.0, hosted * busiest.calls));
+  if (which == WhichRank::busiest_of_run) return hosted * busiest.seconds + overhead_s;
+  // What chance and what the router adds to the mean are not on the same rank.
+  const ExpertMean mean = expert_mean(rows);
+  const double more_s = std::hypot(hosted * (busiest.seconds - mean.seconds), most_of(expert_ranks) * std::sqrt(hosted * mean.variance));
+  return hosted * mean.seconds + more_s + overhead_s;
 }
 
-double PlanTimes::dispatch_bytes(double tokens, int expert_ranks) const {
-  const double k = config_.experts_per_token;
-  return times_.dispatch_bytes(1, 0) * tokens * expected_hits(expert_ranks, 1, k) + (times_.dispatch_bytes(1, 1) - times_.dispatch_bytes(1, 0)) * tokens * k;
+double PlanTimes::bytes_to_rank(double tokens, int expert_ranks, double busy) const {
+  const double row_bytes = times_.dispatch_bytes(1, 0), pair_bytes = times_.dispatch_bytes(1, 1) - row_bytes;
+  const double share = std::min(1.0, busy / expert_ranks), experts = config_.num_experts;
+  return tokens * (row_bytes * any_of(share * experts, experts, config_.experts_per_token) + pair_bytes * share * config_.experts_per_token);
 }
+
+double PlanTimes::dispatch_bytes(double tokens, int expert_ranks) const { return expert_ranks * bytes_to_rank(tokens, expert_ranks, 1); }
 
 double PlanTimes::outputs_bytes(double tokens) const { return times_.outputs_bytes(1) * tokens * config_.experts_per_token; }
 
 double PlanTimes::dispatch_s(double tokens, int attention_ranks, int expert_ranks, double away) const {
-  const double bytes = away * dispatch_bytes(tokens, expert_ranks), pairs = tokens * config_.experts_per_token / expert_ranks;
+  const double pairs = tokens * config_.experts_per_token / expert_ranks, busy = imbalance(expert_ranks).of_run;
   const double messages = away * std::min(1.0, pairs) * std::max(1.0, std::ceil(pairs / limits_.message_pairs));
-  const double share = imbalance(expert_ranks) * attention_ranks / expert_ranks;
-  return std::max(1.0, share) * link_s(messages * expert_ranks, bytes);
+  return std::max(link_s(messages * expert_ranks, away * dispatch_bytes(tokens, expert_ranks)),
+                  attention_ranks * link_s(messages, away * bytes_to_rank(tokens, expert_ranks, busy)));
 }
 
 double PlanTimes::outputs_s(double tokens, int attention_ranks, int expert_ranks, double away, Messages messages) const {
-  const double bytes = away * outputs_bytes(tokens), pairs = tokens * config_.experts_per_token;
-  const double calls = away * (messages == Messages::of_calls ? config_.num_experts * expert_mean(chosen_per_expert(tokens)).calls : expected_hits(expert_ranks, 1, pairs));
-  const double share = imbalance(expert_ranks) * attention_ranks / expert_ranks;
-  return std::max(1.0, share) * link_s(calls, bytes);
+  const double bytes = away * outputs_bytes(tokens), pairs = tokens * config_.experts_per_token, share = static_cast<double>(attention_ranks) / expert_ranks;
+  const double calls = away * (messages == Messages::of_calls ? config_.num_experts * expert_mean(chosen_per_expert(tokens)).calls : expected_hits(expert_ranks, pairs));
+  return std::max(link_s(calls, bytes), share * link_s(calls, imbalance(expert_ranks).of_run * bytes));
 }
 
-double PlanTimes::exchange_s(double tokens, int ranks, double bytes) const {
+double PlanTimes::busiest_in_exchange(double mean_pairs, int expert_ranks) const {
+  // Chance, as of Poisson's numbers, and the router: not on the same rank.
+  return 1 + std::hypot(imbalance(expert_ranks).of_layer - 1, most_of(expert_ranks) / std::sqrt(std::max(mean_pairs, 1.0)));
+}
+
+double PlanTimes::exchange_out_s(double tokens, int ranks) const {
   const double others = ranks - 1.0, pairs = tokens * config_.experts_per_token;
-  return link_s(others / ranks * expected_hits(ranks, 1, pairs), imbalance(ranks) * others / ranks * bytes);
+  return others * link_s(expected_hits(ranks, pairs) / ranks, bytes_to_rank(tokens, ranks, busiest_in_exchange(others / ranks * pairs, ranks)));
 }
 
-double PlanTimes::exchange_out_s(double tokens, int ranks) const { return exchange_s(tokens, ranks, dispatch_bytes(tokens, ranks)); }
+double PlanTimes::exchange_back_s(double tokens, int ranks) const {
+  const double others = ranks - 1.0, pairs = tokens * config_.experts_per_token;
+  return others * link_s(expected_hits(ranks, pairs) / ranks, busiest_in_exchange(others / ranks * pairs, ranks) * outputs_bytes(tokens) / ranks);
+}
 
-double PlanTimes::exchange_back_s(double tokens, int ranks) const { return exchange_s(tokens, ranks, outputs_bytes(tokens)); }
+double PlanTimes::exchanges_of_split_s(double tokens, int attention_ranks, int expert_ranks) const {
+  // All attention ranks send to the first expert rank first, so that the next ones get their blocks later, and the blocks that come back
+  // are as far apart.
+  const double pairs = tokens * config_.experts_per_token, messages = expected_hits(expert_ranks, pairs) / expert_ranks;
+  const double busy = busiest_in_exchange(attention_ranks * pairs / expert_ranks, expert_ranks);
+  const double out_s = link_s(messages, bytes_to_rank(tokens, expert_ranks, 1)), back_s = link_s(messages, outputs_bytes(tokens) / expert_ranks);
+  const double busiest_s = link_s(messages, bytes_to_rank(tokens, expert_ranks, busy)) + link_s(messages, busy * outputs_bytes(tokens) / expert_ranks);
+  return attention_ranks * busiest_s + (expert_ranks - 1) * std::max(out_s, back_s);
+}
 
 }  // namespace moebius::policy

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // Seconds of the stages of a layer, as a plan expects them: means over random routing, from a device model and a link model.
-// Pure. Experts are chosen evenly and at random; the rows of an expert are then nearly a Poisson number, and a call pays for
-// whole tiles and whole weights of that number, not of its mean.
+// Pure. Experts are chosen evenly and at random, or those of the busiest rank as often as PlanLimits says; the rows of an expert are then
+// nearly a Poisson number, and a call pays for whole tiles and whole weights of that number, not of its mean.
 
 #include <functional>
 #include <vector>
@@ -13,6 +13,12 @@
 
 namespace moebius::policy {
 
+/// Rows of the busiest expert rank, as multiples of the mean.
+struct BusiestRank {
+  double of_layer = 1;  ///< in a layer, in the mean over layers: what ranks wait for that wait in each layer
+  double of_run = 1;    ///< in all layers together: who has much to do in one layer catches up in another where nobody waits
+};
+
 /// How a rank cuts its work.
 struct PlanLimits {
   double micro_batch_tokens = 256;  ///< most of one attention stage
@@ -20,12 +26,12 @@ struct PlanLimits {
   double expert_rows = 256;         ///< most of one expert call
   bool grouped_calls = true;        ///< asynchronous: the experts of a layer are one call, and their outputs one message to each source
   double message_pairs = 1e18;      ///< most (row, expert) pairs of one message to the experts
-  /// Rows of the busiest of so many expert ranks, as a multiple of the mean, in the mean over layers; empty: 1.
-  std::function<double(int expert_ranks)> imbalance = {};
+  /// How unevenly the router loads so many expert ranks; empty: evenly in the mean.
+  std::function<BusiestRank(int expert_ranks)> imbalance = {};
 };
 
 /// That of loads that were recorded, with experts on ranks in equal runs of ids. // loads: [layers][experts]; layers without rows do not count
-double linear_imbalance(const std::vector<std::vector<double>>& loads, int expert_ranks);
+BusiestRank linear_imbalance(const std::vector<std::vector<double>>& loads, int expert_ranks);
 
 class PlanTimes {
  public:
@@ -42,19 +48,23 @@ class PlanTimes {
 
   /// The experts of a layer of one of `expert_ranks` ranks, for `tokens` tokens of all attention ranks.
   enum class Overheads : std::uint8_t { each_call, once };
-  enum class WhichRank : std::uint8_t { any, slowest };  ///< where all wait for all, routing that is even in the mean is not enough
+  /// The busiest of the run, in the mean of its calls; the slowest of a layer, where all wait for all, so that routing that is even in the
+  /// mean is not enough; or of the calls of a pipeline, which waits for each but not with all of a layer.
+  enum class WhichRank : std::uint8_t { busiest_of_run, slowest_of_layer, slowest_of_pipeline };
   [[nodiscard]] double experts_s(double tokens, int expert_ranks, Overheads overheads, WhichRank which) const;
 
-  /// Of `tokens` tokens to all of `expert_ranks`, wherever they are; and back.
+  /// Of `tokens` tokens to all of `expert_ranks`, wherever they are, where routing is even; and back.
   [[nodiscard]] double dispatch_bytes(double tokens, int expert_ranks) const;
   [[nodiscard]] double outputs_bytes(double tokens) const;
   /// One message to each rank, and back one for each expert call or rank: out of an attention rank or into an expert rank, whichever takes longer.
   [[nodiscard]] double dispatch_s(double tokens, int attention_ranks, int expert_ranks, double away) const;
   enum class Messages : std::uint8_t { of_calls, of_ranks };
   [[nodiscard]] double outputs_s(double tokens, int attention_ranks, int expert_ranks, double away, Messages messages = Messages::of_calls) const;
-  /// Between all of `ranks` ranks at once, a message for each pair of ranks.
+  /// Between all of `ranks` ranks at once, a message for each pair of ranks, until the last has all.
   [[nodiscard]] double exchange_out_s(double tokens, int ranks) const;
   [[nodiscard]] double exchange_back_s(double tokens, int ranks) const;
+  /// Both of separate attention and expert ranks, with nothing between them.
+  [[nodiscard]] double exchanges_of_split_s(double tokens, int attention_ranks, int expert_ranks) const;
   [[nodiscard]] double latency_s() const { return link_.latency_s; }
 
  private:
@@ -65,8 +75,11 @@ class PlanTimes {
   [[nodiscard]] ExpertMean expert_mean(double mean_rows) const;
   [[nodiscard]] ExpertMean expert_of(double rows) const;
   [[nodiscard]] double link_s(double messages, double bytes) const { return messages * link_.latency_s + bytes / link_.bytes_per_s; }
-  [[nodiscard]] double imbalance(int expert_ranks) const { return limits_.imbalance ? limits_.imbalance(expert_ranks) : 1.0; }
-  [[nodiscard]] double exchange_s(double tokens, int ranks, double bytes) const;
+  [[nodiscard]] BusiestRank imbalance(int expert_ranks) const { return limits_.imbalance ? limits_.imbalance(expert_ranks) : BusiestRank{}; }
+  /// Of `tokens` tokens to one of `expert_ranks`, which gets `busy` times the mean of their pairs.
+  [[nodiscard]] double bytes_to_rank(double tokens, int expert_ranks, double busy) const;
+  /// What the busiest of all expert ranks gets in an exchange, as a multiple of the mean, which is so many pairs.
+  [[nodiscard]] double busiest_in_exchange(double mean_pairs, int expert_ranks) const;
   [[nodiscard]] double chosen_per_expert(double tokens) const { return tokens * config_.experts_per_token / config_.num_experts; }
 
   const StageTimes& times_;

@@ -179,7 +179,7 @@ ResolvedJob with_settings(const ResolvedJob& resolved, const std::vector<std::st
 }  // namespace
 
 /// How unevenly the routing that the job names loads expert ranks.
-static std::function<double(int)> imbalance_of(const Job& job, const ModelConfig& config) {
+static std::function<policy::BusiestRank(int)> imbalance_of(const Job& job, const ModelConfig& config) {
   const io::RoutingTrace trace = read_trace(job.placement.trace, config);
   std::vector<std::vector<double>> loads(static_cast<std::size_t>(trace.num_layers), std::vector<double>(static_cast<std::size_t>(trace.num_experts), 0.0));
   std::size_t cell = 0;

@@ -118,6 +118,9 @@ nlohmann::json plan_of(const StudyOptions& options, const StudyRun& run);
 /// Costs of this machine, as `moebius profile` measures them with the job of a run: once for each model of a folder.
 std::filesystem::path profile_of(const StudyOptions& options, const StudyRun& run);
 
+/// Results of its requests with the routing of its model recorded, computed on one rank in real time: once for each folder.
+std::filesystem::path trace_of(const StudyOptions& options, const StudyRun& run);
+
 /// The results of a run stay here until the next run of the same name.
 std::filesystem::path results_of(const StudyOptions& options, const StudyRun& run);
 

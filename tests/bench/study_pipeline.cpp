@@ -30,6 +30,7 @@ struct Cell {
   bool real_time = false;
   int waves = 2;           ///< what is in flight at once is so often in the job
   std::filesystem::path profile = {};  ///< real time: measured costs of this machine
+  std::filesystem::path trace = {};    ///< how its router loads experts
   [[nodiscard]] std::string name() const {
     if (real_time) return fmt::format("{} model, {} tokens, {} ranks", model.name, seq_tokens, num_ranks);
     return fmt::format("{}, {} tokens, {}, {} ranks", model.emulated, seq_tokens, link, num_ranks);
@@ -72,6 +73,7 @@ Settings base_settings(const Cell& cell, int attention_ranks) {
                     {"limits.segment_tokens", std::to_string(rows)},
                     {"limits.expert_rows", "65536"},
                     {"limits.kv_tokens", std::to_string(sequences * (rows + 32))}};
+  if (!cell.trace.empty()) settings.emplace_back("placement.trace", cell.trace.native());
   if (!cell.profile.empty()) settings.emplace_back("plan.profile", cell.profile.native());
   if (cell.real_time) return settings;
   return settings + Settings{{"emulation.device", "h100"},
@@ -247,6 +249,7 @@ std::vector<std::string> row_of(const CellResult& result) {
 }
 
 CellResult measure(const StudyOptions& options, StudyStore& store, Cell cell) {
+  cell.trace = trace_of(options, run_of(cell, "routing", {}, 0));
   if (cell.real_time) cell.profile = profile_of(options, run_of(cell, "profile", base_settings(cell, 0), 0));
   CellResult result{cell, plan_of_cell(options, cell), {}, {}};
   result.runs = runs_of(cell, result.plan);
@@ -271,7 +274,8 @@ const char* const head =
     "experts; four texts for each rank (two with 32 ranks) are in flight and twice as many in the job; one token is drawn behind each. Prefill, no dense layers. "
     "A:E, r1, r2 and order as the plan chooses them, of a quarter, a half or three quarters of the ranks with attention. Lists are FinDEP / ping-pong / "
     "async split / lock-step (/ replicate). Idle: share of the run in which a rank does not compute. Not hidden: without work while a message to "
-    "the rank was on its way. Neither DeepSeek-V2 (472 GB) nor Qwen3-235B (470 GB) fits into a rank of 80 GB, Qwen3-30B-A3B does.\n";
+    "the rank was on its way. Routers are random, and load experts unevenly: plans know how, from a run that recorded it. Neither DeepSeek-V2 (472 GB) "
+    "nor Qwen3-235B (470 GB) fits into a rank of 80 GB, Qwen3-30B-A3B does.\n";
 
 }  // namespace
 

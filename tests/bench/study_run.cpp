@@ -198,6 +198,14 @@ std::filesystem::path profile_of(const StudyOptions& options, const StudyRun& ru
   return path;
 }
 
+std::filesystem::path trace_of(const StudyOptions& options, const StudyRun& run) {
+  StudyRun recording{.cell = "routing of " + run.model.name, .variant = run.requests.name(), .model = run.model, .requests = run.requests, .num_ranks = 1};
+  recording.settings = {{"placement.record_trace", "true"}};
+  const std::filesystem::path path = results_of(options, recording);
+  if (!std::filesystem::exists(path / "results.h5")) run_once(options, recording);
+  return path;
+}
+
 /// A run in slow motion that does not count is tried again: another program may have had the cores for a moment.
 StudyFigures run_until_valid(const StudyOptions& options, const StudyRun& run) {
   StudyFigures figures = run_once(options, run);
