@@ -15,11 +15,11 @@ struct AllToAll::Native {
   MPI_Datatype unit = MPI_DATATYPE_NULL;
   std::vector<int> to_counts, to_begins, from_counts, from_begins;  // [num_ranks] in units
 
-  void wait(MPI_Request request, const std::function<void()>& while_waiting) {
+  void wait(MPI_Request request, const std::function<void(Wait)>& while_waiting, Wait what = Wait::ranks) {
     int done = 0;
     mpi_check(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
     while (done == 0) {
-      while_waiting();
+      while_waiting(what);
       mpi_check(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
     }
   }
@@ -77,7 +77,7 @@ void AllToAll::exchange(std::span<const std::byte> to, std::span<const std::size
   MPI_Request request = MPI_REQUEST_NULL;
   mpi_check(MPI_Ialltoallv(to.data(), native_->to_counts.data(), native_->to_begins.data(), native_->unit, from.data(),
                            native_->from_counts.data(), native_->from_begins.data(), native_->unit, native_->comm, &request));
-  native_->wait(request, while_waiting_);
+  native_->wait(request, while_waiting_, Wait::bytes);
 }
 
 void AllToAll::sum(std::span<std::int64_t> values) {

@@ -22,8 +22,9 @@ class AllToAll {
   AllToAll& operator=(const AllToAll&) = delete;
   ~AllToAll();
 
-  /// `f` is called again and again while a call waits for other ranks.
-  void while_waiting(std::function<void()> f) { while_waiting_ = std::move(f); }
+  enum class Wait : std::uint8_t { ranks, bytes };  ///< some have not come yet, maybe for long; they are there, and blocks move between them
+  /// `f` is called again and again while a call waits.
+  void while_waiting(std::function<void(Wait)> f) { while_waiting_ = std::move(f); }
   [[nodiscard]] int num_ranks() const { return num_ranks_; }
   /// Blocks are whole multiples of this many bytes.
   static constexpr std::size_t unit_bytes = 64;
@@ -44,7 +45,7 @@ class AllToAll {
  private:
   struct Native;
   std::unique_ptr<Native> native_;
-  std::function<void()> while_waiting_ = [] {};
+  std::function<void(Wait)> while_waiting_ = [](Wait) {};
   int num_ranks_;
 };
 

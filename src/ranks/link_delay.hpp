@@ -82,6 +82,9 @@ class ExchangeDelay {
   [[nodiscard]] const policy::StageTimes& times() const { return emulation_.times; }
   /// After a collective of a few bytes (counts, sums): it ends everywhere one latency after the last rank came.
   void few_bytes();
+  /// Before an exchange of blocks: waits, without a word to the clock, until all ranks are there. Who waits for ranks sleeps; who slept
+  /// while blocks move in many pieces would hold them up.
+  void meet() { tell(times_); }
   /// After an exchange of blocks; bytes on the link to and from each rank, 0: none. // [num_ranks]
   void blocks(std::span<const double> to_bytes, std::span<const double> from_bytes);
 

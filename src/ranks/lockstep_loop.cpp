@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <numeric>
+#include <thread>
 
 #include "base/check.hpp"
 #include "base/clock.hpp"
@@ -43,7 +44,7 @@ LockstepLoop::LockstepLoop(const Parts& parts, EventLoop::Beat beat)
       link_out_(to_.size()),
       link_in_(to_.size()) {
   status_.last_work_s = now_s();
-  parts_.all.while_waiting([this] { wait(); });
+  parts_.all.while_waiting([this](comm::AllToAll::Wait what) { wait(what); });
   parts_.pace.while_waiting([this] { parts_.transport.progress(); });
 }
 
@@ -191,6 +192,7 @@ void LockstepLoop::exchange_outputs() {
   }
   grow(outputs_, sum(from_bytes_) / sizeof(float));
   grow(reply_, sum(to_bytes_) / sizeof(float));
+  if (parts_.delay != nullptr) parts_.delay->meet();
   parts_.all.exchange(std::as_bytes(std::span(reply_)), to_bytes_, std::as_writable_bytes(std::span(outputs_)), from_bytes_);
   delay_outputs();
   parts_.clock.mark(Phase::dispatch_wait, 0, static_cast<std::int64_t>(sum(to_bytes_)));
@@ -237,11 +239,12 @@ void LockstepLoop::worked(Phase phase) {
   beat_(status_);
 }
 
-void LockstepLoop::wait() {
+void LockstepLoop::wait(comm::AllToAll::Wait what) {
   status_.phase = Phase::idle;
   beat_(status_);
   parts_.transport.progress();
-  parts_.pace.rest();
+  if (what == comm::AllToAll::Wait::ranks) return parts_.pace.rest();
+  std::this_thread::yield();
 }
 
 }  // namespace moebius::ranks

@@ -86,7 +86,7 @@ class LockstepLoop {
   void delay_dispatch();
   void delay_outputs();
   void worked(Phase phase);
-  void wait();
+  void wait(comm::AllToAll::Wait what);
 
   [[nodiscard]] std::size_t num_ranks() const { return to_.size(); }
   [[nodiscard]] std::size_t dispatch_bytes(const Counts& counts) const;

@@ -24,8 +24,8 @@ std::byte value_of(int round, int from, int to, std::size_t i) {
 TEST(AllToAll, EveryBlockComesToItsRankOnceAndWhole) {
   Session session;
   AllToAll all(session);
-  std::int64_t waits = 0;
-  all.while_waiting([&] { ++waits; });
+  AllToAll::Wait expected = AllToAll::Wait::ranks;
+  all.while_waiting([&](AllToAll::Wait what) { EXPECT_EQ(what, expected); });
   const int self = session.rank().value;
   const auto n = static_cast<std::size_t>(session.num_ranks());
   for (int round = 0; round < 20; ++round) {
@@ -41,7 +41,9 @@ TEST(AllToAll, EveryBlockComesToItsRankOnceAndWhole) {
       for (std::size_t i = 0; i < to_bytes[r]; ++i) to.push_back(value_of(round, self, static_cast<int>(r), i));
     }
     std::vector<std::byte> from(std::accumulate(from_bytes.begin(), from_bytes.end(), std::size_t{0}));
+    expected = AllToAll::Wait::bytes;
     all.exchange(to, to_bytes, from, from_bytes);
+    expected = AllToAll::Wait::ranks;
     std::size_t at = 0;
     for (std::size_t r = 0; r < n; ++r) {
       for (std::size_t i = 0; i < from_bytes[r]; ++i, ++at) ASSERT_EQ(from[at], value_of(round, static_cast<int>(r), self, i));
