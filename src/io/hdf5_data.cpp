@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/hdf5_data.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <limits>
+#include <tuple>
 
 #include "base/check.hpp"
+#include "base/failure.hpp"
 #include "base/request.hpp"
 #include "base/timing.hpp"
+#include "io/output_directory.hpp"
 
 namespace moebius::io {
 namespace {
@@ -116,6 +122,31 @@ void write_scalar(hid_t object, const char* name, hid_t in_file, hid_t in_memory
   const Hdf5Attribute attribute(
       hdf5_check(H5Acreate2(object, name, in_file, space.get(), H5P_DEFAULT, H5P_DEFAULT), "create attribute", name));
   hdf5_check(H5Awrite(attribute.get(), in_memory, value), "write attribute", name);
+}
+
+// Whoever made a file chose the names in it. HDF5 would follow them to any file that the user can read; of other files only
+// blocks of the same folder are read.
+
+[[noreturn]] void not_own(std::string_view path, std::string_view where) {
+  throw Failure{ExitCode::unreadable_input, fmt::format("{} is not read (it stands in {}, which no result of moebius does) use the results as moebius wrote them", path, where)};
+}
+
+std::string virtual_source(hid_t creation, std::size_t idx, std::string_view path) {
+  std::string name(static_cast<std::size_t>(hdf5_check(H5Pget_virtual_filename(creation, idx, nullptr, 0), "look at", path)), '\0');
+  hdf5_check(H5Pget_virtual_filename(creation, idx, name.data(), name.size() + 1), "look at", path);
+  return name;
+}
+
+void expect_own_data(hid_t dataset, std::string_view path) {
+  const Hdf5Properties creation(hdf5_check(H5Dget_create_plist(dataset), "look at", path));
+  if (hdf5_check(H5Pget_external_count(creation.get()), "look at", path) > 0) not_own(path, "a file beside HDF5");
+  if (hdf5_check(H5Pget_layout(creation.get()), "look at", path) != H5D_VIRTUAL) return;
+  std::size_t num_sources = 0;
+  hdf5_check(H5Pget_virtual_count(creation.get(), &num_sources), "look at", path);
+  for (std::size_t i = 0; i < num_sources; ++i) {
+    const std::filesystem::path source = virtual_source(creation.get(), i, path);
+    if (source.parent_path() != "blocks" || !parse_block_name(source.filename().native())) not_own(path, source.native());
+  }
 }
 
 }  // namespace
@@ -237,13 +268,18 @@ bool has_array(hid_t file, std::string_view path) {
   for (auto slash = path.find('/', 1); ; slash = path.find('/', slash + 1)) {  // HDF5 wants every group on the way to be there
     const std::string part(path.substr(0, slash));
     if (hdf5_check(H5Lexists(file, part.c_str(), H5P_DEFAULT), "look for", part) == 0) return false;
+    H5L_info_t link;
+    hdf5_check(H5Lget_info(file, part.c_str(), &link, H5P_DEFAULT), "look for", part);
+    if (link.type != H5L_TYPE_HARD) not_own(part, "another place or file");
     if (slash == std::string_view::npos) return true;
   }
 }
 
 OpenArray open_array(hid_t file, const char* path) {
   OpenArray array;
+  std::ignore = has_array(file, path);  // looks at the links on the way; that it is not there HDF5 says best
   array.dataset = Hdf5Dataset(hdf5_check(H5Dopen2(file, path, H5P_DEFAULT), "open", path));
+  expect_own_data(array.dataset.get(), path);
   const Hdf5Space space(hdf5_check(H5Dget_space(array.dataset.get()), "look at", path));
   array.dims.resize(static_cast<std::size_t>(hdf5_check(H5Sget_simple_extent_ndims(space.get()), "look at", path)));
   hdf5_check(H5Sget_simple_extent_dims(space.get(), array.dims.data(), nullptr), "look at", path);

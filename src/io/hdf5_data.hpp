@@ -50,7 +50,7 @@ struct OpenArray {
   Hdf5Dataset dataset;
   std::vector<hsize_t> dims;
 };
-/// Is there anything at an absolute path?
+/// Is there anything at an absolute path? Failure(unreadable_input) where a link leads there from elsewhere.
 bool has_array(hid_t file, std::string_view path);
 OpenArray open_array(hid_t file, const char* path);
 /// Elements [first, first + count) of the first dimension, all of the others.

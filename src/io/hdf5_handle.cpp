@@ -12,8 +12,12 @@
 namespace moebius::io {
 namespace {
 
-/// HDF5 prints every error to stderr unless told otherwise; it becomes the text of a Failure here.
-void silence_hdf5() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+/// HDF5 prints every error to stderr unless told otherwise; it becomes the text of a Failure here. And a file whose filters HDF5 does not
+/// know would make it load libraries.
+void prepare_hdf5() {
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  H5PLset_loading_state(0);
+}
 
 /// H5Ewalk2 callback: the first entry of an upward walk is the innermost one, which names the cause.
 herr_t take_first(unsigned depth, const H5E_error2_t* error, void* text) {
@@ -54,7 +58,7 @@ void hdf5_failed(std::string_view doing, std::string_view object) {
 }
 
 Hdf5File create_hdf5(const std::filesystem::path& file) {
-  silence_hdf5();
+  prepare_hdf5();
   // Equal data give equal bytes: the root group bears no time.
   const Hdf5Properties creation(hdf5_check(H5Pcreate(H5P_FILE_CREATE), "prepare", "a file"));
   hdf5_check(H5Pset_obj_track_times(creation.get(), false), "prepare", "a file");
@@ -68,7 +72,7 @@ Hdf5File create_hdf5(const std::filesystem::path& file) {
 }
 
 Hdf5File open_hdf5(const std::filesystem::path& file) {
-  silence_hdf5();
+  prepare_hdf5();
   const Hdf5Properties access = file_access();
   hdf5_check(H5Pset_file_locking(access.get(), /*use*/ 0, /*ignore when disabled*/ 1), "prepare", "file access");
   return Hdf5File(hdf5_check(H5Fopen(file.c_str(), H5F_ACC_RDONLY, access.get()), "open", file.native()));

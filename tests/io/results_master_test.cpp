@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <fstream>
 #include <tuple>
 
 #include "io/results_reader.hpp"
@@ -130,6 +131,52 @@ TEST_F(ResultsMasterTest, ARemovedBlockIsNotReplacedByThatOfAnotherRunInTheCurre
   const RowColumns columns = master.read_columns(0, master.num_rows());
   fs::current_path(before);
   EXPECT_EQ(columns.status, std::vector<std::uint8_t>(a.rows.size(), missing_status));
+}
+
+// A file that somebody else made must not make the program read files that he chose.
+TEST_F(ResultsMasterTest, AForgedFileReadsNothingOutsideOfItsFolder) {
+  const FilledFolder filled = fill_folder(folder_ / "run", {.num_lines = 6});
+  const std::string secret = (folder_ / "secret").native();
+  std::ofstream(secret) << "what nobody is to see, and more of it than a rank needs";
+  const fs::path other = folder_ / "other";
+  fill_folder(other, {.num_lines = 6});
+  write_master(other, sample_record(3));
+  const std::string path = "/ranks/memory/rank";
+  const auto forge = [&](const auto& change) {
+    write_master(filled.directory, sample_record(3));
+    const hid_t file = H5Fopen(master_path(filled.directory).c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+    change(file);
+    H5Fclose(file);
+    return failure_of([&] { std::ignore = ResultsReader(filled.directory).memory(); });
+  };
+  const auto replaced = [&](hid_t file, hid_t creation) {
+    const hsize_t size = 3;
+    const hid_t space = H5Screate_simple(1, &size, nullptr);
+    if (H5Pget_layout(creation) == H5D_VIRTUAL) {
+      ASSERT_GE(H5Pset_virtual(creation, space, master_path(other).c_str(), path.c_str(), space), 0);
+    }
+    ASSERT_GE(H5Ldelete(file, path.c_str(), H5P_DEFAULT), 0);
+    H5Dclose(H5Dcreate2(file, path.c_str(), H5T_STD_I32LE, space, H5P_DEFAULT, creation, H5P_DEFAULT));
+    H5Sclose(space);
+    H5Pclose(creation);
+  };
+  EXPECT_EQ(forge([](hid_t /*file*/) {}), "no failure");
+  EXPECT_NE(forge([&](hid_t file) {
+              const hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
+              ASSERT_GE(H5Pset_external(creation, secret.c_str(), 0, 12), 0);
+              replaced(file, creation);
+            }).find("a file beside HDF5"), std::string::npos);
+  EXPECT_NE(forge([&](hid_t file) {
+              const hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
+              ASSERT_GE(H5Pset_layout(creation, H5D_VIRTUAL), 0);
+              replaced(file, creation);
+            }).find(other.native()), std::string::npos);
+  for (const std::string& link : {std::string("/ranks/memory/rank"), std::string("/ranks")}) {
+    EXPECT_NE(forge([&](hid_t file) {
+                ASSERT_GE(H5Ldelete(file, link.c_str(), H5P_DEFAULT), 0);
+                ASSERT_GE(H5Lcreate_external(master_path(other).c_str(), link.c_str(), file, link.c_str(), H5P_DEFAULT, H5P_DEFAULT), 0);
+              }).find("another place or file"), std::string::npos);
+  }
 }
 
 TEST_F(ResultsMasterTest, EdgesOfTheShapesWork) {

@@ -5,13 +5,23 @@
 #include <numeric>
 
 #include "io/hdf5_data.hpp"
+#include "io/output_directory.hpp"
 #include "tests/io/results_support.hpp"
 
 namespace moebius::io {
 namespace {
 
 constexpr ArraySpec spec{"/x", ElementKind::i64, "values", "1"};
-using VirtualLayoutTest = FolderTest;
+class VirtualLayoutTest : public FolderTest {
+ protected:
+  void SetUp() override {
+    FolderTest::SetUp();
+    std::filesystem::create_directories(folder_ / "blocks");
+  }
+};
+
+/// Of nothing else does a file of ours hold elements.
+std::string source(std::size_t block) { return "blocks/" + block_name({.rank = RankId(0), .sequence = static_cast<std::int64_t>(block)}, 0); }
 
 void write_values(const std::filesystem::path& name, std::vector<hsize_t> dims,
                   const std::vector<std::int64_t>& values) {
@@ -63,7 +73,7 @@ TEST_F(VirtualLayoutTest, ElementsInAnyOrderAreFoundAgain) {
   }
   VirtualLayout layout(num_elements);
   for (std::size_t block = 0; block < num_blocks; ++block) {
-    const std::string name = std::to_string(block) + ".h5";
+    const std::string name = source(block);
     write_values(folder_ / name, {values[block].size()}, values[block]);
     layout.add_block(name, runs[block]);
   }
@@ -75,12 +85,12 @@ TEST_F(VirtualLayoutTest, ElementsInAnyOrderAreFoundAgain) {
 }
 
 TEST_F(VirtualLayoutTest, ANarrowTableLeavesFillValuesBesideIt) {
-  write_values(folder_ / "narrow.h5", {2, 1}, {10, 20});
-  write_values(folder_ / "wide.h5", {1, 2}, {30, 31});
+  write_values(folder_ / source(0), {2, 1}, {10, 20});
+  write_values(folder_ / source(1), {1, 2}, {30, 31});
   VirtualLayout layout(3, 2);
   const std::vector<ElementRun> outer = {{0, 1}, {2, 1}}, inner = {{1, 1}};
-  layout.add_block("narrow.h5", outer, 1);
-  layout.add_block("wide.h5", inner, 2);
+  layout.add_block(source(0), outer, 1);
+  layout.add_block(source(1), inner, 2);
   write_mapped(folder_ / "master.h5", layout);
   EXPECT_EQ(read_values(folder_ / "master.h5", 0, 3), (std::vector<std::int64_t>{10, -1, 30, 31, 20, -1}));
 }
@@ -88,7 +98,7 @@ TEST_F(VirtualLayoutTest, ANarrowTableLeavesFillValuesBesideIt) {
 TEST_F(VirtualLayoutTest, NothingMapsToNothing) {
   for (const auto width : {std::optional<hsize_t>{}, std::optional<hsize_t>{0}, std::optional<hsize_t>{3}}) {
     VirtualLayout layout(0, width);
-    layout.add_block("absent.h5", {}, width.value_or(1));
+    layout.add_block(source(0), {}, width.value_or(1));
     EXPECT_EQ(layout.num_mappings(), 0U);
     write_mapped(folder_ / "master.h5", layout);
     EXPECT_TRUE(read_values(folder_ / "master.h5", 0, 0).empty());
@@ -98,10 +108,10 @@ TEST_F(VirtualLayoutTest, NothingMapsToNothing) {
 // HDF5 cannot store a union of runs that reaches beyond 2^32 elements.
 TEST_F(VirtualLayoutTest, RunsBeyondTheRangeOfAUnionAreMappedOneByOne) {
   constexpr hsize_t far = hsize_t{1} << 33;
-  write_values(folder_ / "b.h5", {3}, {7, 8, 9});
+  write_values(folder_ / source(0), {3}, {7, 8, 9});
   VirtualLayout layout(far + 10);
   const std::vector<ElementRun> runs = {{5, 1}, {far + 1, 2}};
-  layout.add_block("b.h5", runs);
+  layout.add_block(source(0), runs);
   EXPECT_EQ(layout.num_mappings(), 2U);
   write_mapped(folder_ / "master.h5", layout);
   EXPECT_EQ(read_values(folder_ / "master.h5", 4, 3), (std::vector<std::int64_t>{-1, 7, -1}));
@@ -111,7 +121,7 @@ TEST_F(VirtualLayoutTest, RunsBeyondTheRangeOfAUnionAreMappedOneByOne) {
 TEST_F(VirtualLayoutTest, ElementsBeyondTheMasterAreRefused) {
   VirtualLayout layout(3);
   const std::vector<ElementRun> runs = {{2, 2}};
-  EXPECT_THROW(layout.add_block("b.h5", runs), std::logic_error);
+  EXPECT_THROW(layout.add_block(source(0), runs), std::logic_error);
 }
 
 }  // namespace
