@@ -3,7 +3,7 @@
 # bf16 limit, and generation of 64 sequences at once (128 tokens in, 32 out) as a share of its bound: in each step the
 # weights streamed once, or the arithmetic limit, whichever is longer; the prompts are one step. Printed for all steps
 # together and for those of one token a sequence alone. The model is written by make-model
-# (0.86 GB); limits are measured in the same call, all ranks at once. Give it an idle machine.
+# (0.86 GB); limits are measured in the same call, before and after, all ranks at once. Give it an idle machine.
 #   ./jobs/bench_model.sh [RANKS] [--set KEY=VALUE ...]        default: 2 colocated ranks
 set -eu
 cd "$(dirname "$0")/.."
@@ -34,18 +34,23 @@ run() {  # run INPUT [ARGS]: the summary line
 }
 value() { sed -nE "s/.*\"$1\": ?\"?([^\",}]*).*/\1/p" <<<"$2"; }
 
-for ((rank = 0; rank < ranks; rank++)); do
-  build/moebius_bench --benchmark_filter=limits_bf16 2>/dev/null >"$work/limits_$rank" &
-done
-wait
-limit() { sed -nE "s/.*$1=([0-9.]+)([kMGT]?).*/\1 \2/p" "$work"/limits_* | awk '{ s += $1 * ($2 == "k" ? 1000 : 1) } END { print s }'; }
-gflops=$(limit 'GFLOP\/s') gbytes=$(limit 'GB\/s')
+measure_limits() {  # measure_limits NAME: of all ranks at once
+  for ((rank = 0; rank < ranks; rank++)); do
+    build/moebius_bench --benchmark_filter=limits_bf16 2>/dev/null >"$work/limits_$1_$rank" &
+  done
+  wait
+}
+# Before and after, and the mean of both: the memory of a virtual machine is not as fast at all times.
+limit() { sed -nE "s/.*$1=([0-9.]+)([kMGT]?).*/\1 \2/p" "$work"/limits_* | awk '{ s += $1 * ($2 == "k" ? 1000 : 1) } END { print s / 2 }'; }
 
+measure_limits before
 score=$(run score "$@")
 # In turn, and the run in the middle of each: the steps are a difference of the two.
 for _ in 1 2 3; do
   for new in 1 $tokens_out; do run generate_$new "$@" >>"$work/runs_$new"; done
 done
+measure_limits after
+gflops=$(limit 'GFLOP\/s') gbytes=$(limit 'GB\/s')
 middle() { sed -E 's/.*"loop_s":([0-9.]+).*/\1 &/' "$work/runs_$1" | sort -n | sed -n '2s/^[^ ]* //p'; }
 first=$(middle 1)
 all=$(middle $tokens_out)
