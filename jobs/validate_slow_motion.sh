@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # Is slow motion true? Fits its device to this machine and compares, for two ranks on two cores, how many times as fast one
 # schedule is as another: in real time and in slow motion. A pair passes where both ratios, of medians of runs in turn, agree within
-# 10 % and the runs in slow motion count. Exit code 1 where one fails. Give it an idle machine; about a minute and a half a pair.
+# 10 % and the runs in slow motion count. Exit code 1 where one fails. Give it an idle machine; about three minutes a pair.
 #   ./jobs/validate_slow_motion.sh [DILATION [PAIR...]]        default: 6, and pairs 1 2 3 4
 #       1: scoring, split, async over lock-step      2: generation, colocated, async over lock-step
 #       3: generation, colocated, flfs over defrag   4: generation, split, async over lock-step
-#   VALIDATION=FOLDER keeps the model, and the fit of expert calls, for the next call
-# The fit. Expert calls: moebius profile measures them by rows, both ranks at once; 256 rows give the arithmetic rate, one row the
-# rate of reading weights. Whatever a call costs beside them is in these two rates, since a processor pays it for each call, also of
-# a group. Attention: the share of the same rates that its stages reach in a lock-step run of each kind (both ways of execution
-# have the same stages). Messages stay in shared memory: 1 us and 20 GB/s are given to the link. The speeds to be compared are not
-# fitted.
+#   VALIDATION=FOLDER keeps the model, and the fits of expert calls, for the next call
+# The fit. Expert calls: moebius profile measures them by rows on the expert ranks of the pair's layout, at once (two that read weights
+# share the memory); 256 rows give the arithmetic rate, one row the rate of reading weights. Whatever a call costs beside
+# them is in these two rates, since a processor pays it for each call, also of a group. Attention: the share of the same rates that its
+# stages reach in a lock-step run of each kind (both ways of execution have the same stages). Messages stay in shared memory: 1 us and
+# 20 GB/s are given to the link. The speeds to be compared are not fitted.
 set -eu
 cd "$(dirname "$0")/.."
 dilation=${1:-6}
@@ -49,17 +49,20 @@ attention() {
     awk '$1 ~ /^(attention|router|combine|lm_head)$/ { s += $2 } $1 ~ /^(router|lm_head)$/ { n += $4 } END { print s, n }'
 }
 
-# Expert calls.
-if [ ! -e "$work/fit" ]; then
-  mpirun --oversubscribe -n 2 "$program" profile "$work/job.toml" --out "$work/profile.json" --set layout.mode=colocated >/dev/null
-  tr -d ' \n' <"$work/profile.json" | grep -oE '\[[0-9.e+-]+,[0-9.e+-]+\]' | tr -d '[]' | tr ',' ' ' |
-    awk -v weights=$((3 * hidden * width)) '{ sum[$1 + 0] += $2; count[$1 + 0] += 1 }
-      END { printf "%.6g %.6g\n", 2 * weights * 256 * count[256] / sum[256], 2 * weights * count[1] / sum[1] }' >"$work/fit"
-fi
-read -r flops bytes_per_s <"$work/fit"
-device=(--set emulation.device=custom --set emulation.link=custom --set emulation.link_bytes_per_s=2e10 --set emulation.link_latency_us=1
-  --set emulation.row_tile=1 --set emulation.dilation="$dilation" --set emulation.flops="$flops" --set emulation.bytes_per_s="$bytes_per_s")
-echo "fitted: $(awk "BEGIN { print $flops * 1e-9 }") GFLOP/s, $(awk "BEGIN { print $bytes_per_s * 1e-9 }") GB/s"
+# fit LAYOUT: fits expert calls on the expert ranks of the layout, all at once, into `device`.
+fit() {
+  local layout=$1 flops bytes_per_s
+  if [ ! -e "$work/fit_$layout" ]; then
+    mpirun --oversubscribe -n 2 "$program" profile "$work/job.toml" --out "$work/profile.json" --set "layout.mode=$layout" >/dev/null 2>&1
+    tr -d ' \n' <"$work/profile.json" | grep -oE '\[[0-9.e+-]+,[0-9.e+-]+\]' | tr -d '[]' | tr ',' ' ' |
+      awk -v weights=$((3 * hidden * width)) '{ sum[$1 + 0] += $2; count[$1 + 0] += 1 }
+        END { printf "%.6g %.6g\n", 2 * weights * 256 * count[256] / sum[256], 2 * weights * count[1] / sum[1] }' >"$work/fit_$layout"
+    echo "fitted to $layout ranks: $(awk '{ printf "%.1f GFLOP/s, %.1f GB/s", $1 * 1e-9, $2 * 1e-9 }' "$work/fit_$layout")"
+  fi
+  read -r flops bytes_per_s <"$work/fit_$layout"
+  device=(--set emulation.device=custom --set emulation.link=custom --set emulation.link_bytes_per_s=2e10 --set emulation.link_latency_us=1
+    --set emulation.row_tile=1 --set emulation.dilation="$dilation" --set emulation.flops="$flops" --set emulation.bytes_per_s="$bytes_per_s")
+}
 
 # real INPUT [ARGS]: tokens/s in real time. A run beside which others took more than a fifth of a core is repeated, three times at most.
 busy_s() { awk -v ticks="$(getconf CLK_TCK)" '$1 == "cpu" { print ($2 + $3 + $4 + $7 + $8) / ticks }' /proc/stat; }
@@ -83,7 +86,8 @@ middle() { sort -n | awk '{ v[NR] = $1 } END { print (v[int((NR + 1) / 2)] + v[i
 # compare INPUT NAME LAYOUT A B; A and B: name, then keys of the schedule; five runs of each in real time, in turn, three in slow motion.
 compare() {
   local input=$1 name=$2 layout=$3 efficiency line valid=yes real modelled which
-  local -a both=(--set "layout.mode=$layout") a b
+  local -a both=(--set "layout.mode=$layout") a b device
+  fit "$layout"
   read -ra a <<<"$4"
   read -ra b <<<"$5"
   : >"$work/efficiency"; : >"$work/real_a"; : >"$work/real_b"; : >"$work/slow_a"; : >"$work/slow_b"
