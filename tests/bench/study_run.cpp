@@ -220,9 +220,14 @@ std::vector<StudyFigures> run_all(const StudyOptions& options, StudyStore& store
   std::vector<StudyFigures> figures;
   const double start_s = now_s();
   int num_run = 0;
-  const auto num_new = std::ranges::count_if(runs, [&](const StudyRun& run) { return store.find(run) == nullptr; });
+  // What was run before and did not count is run again.
+  const auto is_new = [&](const StudyRun& run) {
+    const StoredRun* stored = store.find(run);
+    return stored == nullptr || (run.dilation > 0 && stored->figures.valid == 0);
+  };
+  const auto num_new = std::ranges::count_if(runs, is_new);
   for (const StudyRun& run : runs) {
-    if (store.find(run) == nullptr) {
+    if (is_new(run)) {
       std::fprintf(stderr, "[%d/%d, %.0f s] %s\n", ++num_run, static_cast<int>(num_new), now_s() - start_s, run.key().c_str());
       store.add(run, run_until_valid(options, run));
     }
