@@ -13,26 +13,23 @@ std::string_view to_string(Phase phase) {
   return names[static_cast<std::size_t>(phase)];
 }
 
-PhaseClock::PhaseClock() : last_(now_s()) {}
+PhaseClock::PhaseClock() : last_(now_s()), counted_(last_) {}
 
 void PhaseClock::mark(Phase phase, std::int64_t rows, std::int64_t bytes) {
-  const double now = now_s();
+  last_ = now_s();
+  const double now = time_ ? time_() : last_;
   PhaseTotal& total = totals_[static_cast<std::size_t>(phase)];
-  total.seconds += now - last_;
+  total.seconds += now - counted_;
   total.calls += 1;
   total.rows += rows;
   total.bytes += bytes;
-  last_ = now;
-  if (timeline_ == nullptr) return;
-  const double recorded = time_ ? time_() : now;
-  timeline_->add({last_recorded_, recorded, rows, stage_, phase});
-  last_recorded_ = recorded;
+  if (timeline_ != nullptr) timeline_->add({counted_, now, rows, stage_, phase});
+  counted_ = now;
 }
 
-void PhaseClock::record_in(Timeline* timeline, std::function<double()> time) {
-  timeline_ = timeline;
+void PhaseClock::go_by(std::function<double()> time) {
   time_ = std::move(time);
-  last_recorded_ = time_ ? time_() : last_;
+  counted_ = time_ ? time_() : last_;
 }
 
 }  // namespace moebius

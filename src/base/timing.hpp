@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // Where the time of a rank goes. One PhaseClock per rank; phases never overlap, so their sum is the
-// wall time of the loop and `idle` is what is left over when there was nothing to do.
+// wall time of the loop and `idle` is what is left over when there was nothing to do. In slow motion it goes by the rank's own
+// time (ranks/stage_pace.hpp), so that phases last what the models say; what has no model there takes no time.
 
 #include <array>
 #include <cstdint>
@@ -42,19 +43,20 @@ class PhaseClock {
   /// Account the time since the last mark to `phase`.
   void mark(Phase phase, std::int64_t rows = 0, std::int64_t bytes = 0);
   [[nodiscard]] const PhaseTotal& total(Phase phase) const { return totals_[static_cast<std::size_t>(phase)]; }
+  /// By now_s().
   [[nodiscard]] double last_mark_s() const { return last_; }
-  /// From here on `timeline` hears of every mark, by a time that never falls: `time`, or now_s() where that is empty; nullptr:
-  /// nobody does.
-  void record_in(Timeline* timeline, std::function<double()> time = {});
+  /// From here on it goes by a time that never falls: `time`, or now_s() where that is empty.
+  void go_by(std::function<double()> time);
+  /// From here on `timeline` hears of every mark; nullptr: nobody does.
+  void record_in(Timeline* timeline) { timeline_ = timeline; }
   /// Where in the model the marks belong that follow.
   void enter(Stage stage) { stage_ = stage; }
 
  private:
   std::array<PhaseTotal, num_phases> totals_{};
-  double last_;
-  Timeline* timeline_ = nullptr;
+  double last_, counted_;  // of the last mark by now_s(), and by the time that it goes by
   std::function<double()> time_;
-  double last_recorded_ = 0;
+  Timeline* timeline_ = nullptr;
   Stage stage_;
 };
 

@@ -133,9 +133,12 @@ void EventLoop::run_queue(policy::QueueRef pick, double now) {
 }
 
 void EventLoop::note_arrivals(double now) {
-  if (!waiting_) return;
-  if (parts_.pace.slow()) parts_.clock.mark(status_.phase);  // the time of this rank has moved on to the message
-  else parts_.arrivals.ended_waiting(waiting_since_s_, first_sent_s_, now);
+  if (parts_.pace.slow()) {
+    // The time of this rank has moved on to the message.
+    if (parts_.pace.out_of_work()) parts_.clock.mark(waiting_ ? status_.phase : Phase::idle);
+    return;
+  }
+  if (waiting_) parts_.arrivals.ended_waiting(waiting_since_s_, first_sent_s_, now);
 }
 
 void EventLoop::deliver(RankId from, const comm::MessageHeader& header, std::span<const std::byte> payload) {

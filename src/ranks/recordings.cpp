@@ -37,11 +37,10 @@ void Recordings::begin(comm::Session& session, const Job& job, RankEngine& engin
   engine_ = &engine;
   clock_.mark(Phase::idle);
   for (std::size_t i = 0; i < num_phases; ++i) before_[i] = clock_.total(static_cast<Phase>(i)).seconds;
+  if (engine.pace().slow()) clock_.go_by([this, &pace = engine.pace()] { return std::max(origin_s_, pace.time_s()); });
   if (job.run.timeline) {
     timeline_.emplace(origin_s_, max_intervals(session.num_ranks()));
-    std::function<double()> time;
-    if (engine.pace().slow()) time = [this, &pace = engine.pace()] { return std::max(origin_s_, pace.time_s()); };
-    clock_.record_in(&*timeline_, std::move(time));
+    clock_.record_in(&*timeline_);
     engine.record_in(&*timeline_);
   }
   series_.emplace(first_period_s, max_series_points(session.num_ranks()));
@@ -68,6 +67,7 @@ void Recordings::take_point() {
 void Recordings::end() {
   take_point();
   clock_.record_in(nullptr);
+  clock_.go_by({});
   engine_->record_in(nullptr);
 }
 

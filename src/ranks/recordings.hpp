@@ -2,8 +2,8 @@
 #pragma once
 // What a rank records of its own course: a series of points in every run, each interval of the loop where run.timeline
 // asks for it. Times count from the same moment on all ranks of one node; on several nodes, whose clocks know nothing of
-// each other, from the moment that each rank's loop began. In slow motion the timeline has the ranks' own times, which do not know
-// that a rank was late, so that what it shows is what the models say; the series keeps to the clock.
+// each other, from the moment that each rank's loop began. In slow motion timeline and phases have the ranks' own times, which do not
+// know that a rank was late, so that what they show is what the models say; points of the series are taken by the clock.
 
 #include <array>
 #include <cstdint>

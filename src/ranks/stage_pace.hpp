@@ -9,7 +9,8 @@
 // its time is that of the message that woke it (link_delay.hpp), or the clock's where only time had to pass. A rank whose
 // real work takes longer than its model is late; it catches up in later stages, and counts how late it was.
 //
-// Whoever ends a stage marks its phase afterwards, so that /ranks/timing holds the dilated durations.
+// Whoever ends a stage marks its phase afterwards; clocks of phases go by time_s(), so that /ranks/timing holds the dilated durations
+// of the models.
 
 #include <cstdint>
 #include <functional>

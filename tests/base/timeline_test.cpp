@@ -79,11 +79,13 @@ TEST_F(TimelineTest, WhatDoesNotFitIsCountedAndWhatIsThereStaysExact) {
   EXPECT_EQ(timeline.intervals()[2].rows, 1);
 }
 
-TEST_F(TimelineTest, AnotherTimeThanTheClocksIsRecordedAndTheTotalsKeepToTheClock) {
+TEST_F(TimelineTest, AnotherTimeThanTheClocksIsRecordedAndCountedWhileItIsGoneBy) {
   PhaseClock clock;
+  pass(clock, 4, Phase::expert);
   Timeline timeline(100, 10);
   double time = 101;
-  clock.record_in(&timeline, [&] { return time; });
+  clock.go_by([&] { return time; });
+  clock.record_in(&timeline);
   time = 103;
   pass(clock, 0.5, Phase::expert, 1);
   pass(clock, 0.5, Phase::dispatch);
@@ -91,7 +93,12 @@ TEST_F(TimelineTest, AnotherTimeThanTheClocksIsRecordedAndTheTotalsKeepToTheCloc
   EXPECT_DOUBLE_EQ(timeline.intervals()[0].begin_s, 1);
   EXPECT_DOUBLE_EQ(timeline.intervals()[0].end_s, 3);
   EXPECT_DOUBLE_EQ(timeline.intervals()[1].end_s, 3);
-  EXPECT_DOUBLE_EQ(clock.total(Phase::expert).seconds, 0.5);
+  EXPECT_DOUBLE_EQ(clock.total(Phase::expert).seconds, 4 + 2);
+  EXPECT_DOUBLE_EQ(clock.total(Phase::dispatch).seconds, 0);
+  EXPECT_DOUBLE_EQ(clock.last_mark_s(), fake_now);
+  clock.go_by({});
+  pass(clock, 0.5, Phase::dispatch);
+  EXPECT_DOUBLE_EQ(clock.total(Phase::dispatch).seconds, 0.5);
 }
 
 TEST_F(TimelineTest, TransfersHaveRoomForHalfAsManyAndCountTheRest) {
