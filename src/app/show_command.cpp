@@ -46,8 +46,8 @@ void show_emulation(const std::string& directory) {
 /// Of results of a job whose experts moved: each change of the placement.
 void show_changes(const io::ResultsReader& reader) {
   for (const io::PlacementChange& change : reader.placement_changes()) {
-    fmt::print("placement {}: after {:.3f} s {} experts moved, under way for {:.1f} ms; to save {:.3g} s and cost {:.3g} s, saved {}\n", change.generation,
-               change.time_s, change.num_moves, 1e3 * change.staging_s, change.predicted_gain_s, change.cost_s,
+    fmt::print("placement {}: after {:.3f} s {} experts moved ({:.1f} MB), under way for {:.1f} ms; to save {:.3g} s and cost {:.3g} s, saved {}\n", change.generation,
+               change.time_s, change.num_moves, 1e-6 * static_cast<double>(change.bytes), 1e3 * change.staging_s, change.predicted_gain_s, change.cost_s,
                std::isnan(change.measured_gain_s) ? std::string("not measured") : fmt::format("{:.3g} s", change.measured_gain_s));
   }
 }

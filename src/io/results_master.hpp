@@ -140,6 +140,8 @@ struct PlacementChange {
   double cost_s = 0;            ///< that the decision counted with
   double staging_s = 0;         ///< from its announcement until it began
   std::int32_t num_moves = 0;   ///< experts that went to another rank
+  std::int64_t bytes = 0;       ///< of their weights as they are here, also in slow motion
+  double rank_s = std::numeric_limits<double>::quiet_NaN();  ///< time that ranks spent copying, sum of ranks; nan as measured_gain_s
   bool operator==(const PlacementChange&) const = default;
 };
 

@@ -116,7 +116,10 @@ constexpr std::tuple change_columns{
     column("/rebalance/measured", f64, "time that it saved, nan where that was not measured", "s", [](auto& c) -> auto& { return c.measured_gain_s; }),
     column("/rebalance/cost", f64, "time that the change was to cost", "s", [](auto& c) -> auto& { return c.cost_s; }),
     column("/rebalance/staging", f64, "from the announcement of the change until it began", "s", [](auto& c) -> auto& { return c.staging_s; }),
-    column("/rebalance/moves", i32, "experts that went to another rank", "1", [](auto& c) -> auto& { return c.num_moves; })};
+    column("/rebalance/moves", i32, "experts that went to another rank", "1", [](auto& c) -> auto& { return c.num_moves; }),
+    new_column("/rebalance/bytes", i64, "their weights", "bytes", [](auto& c) -> auto& { return c.bytes; }),
+    new_column("/rebalance/rank_seconds", f64, "time that ranks spent copying them, sum of ranks, nan where that was not measured", "s",
+               [](auto& c) -> auto& { return c.rank_s; })};
 
 constexpr std::tuple rebalance_columns{
     column("/rebalance/ranks/rank", i32, "MPI rank", "1", [](auto& r) -> auto& { return r.rank; }),

@@ -69,6 +69,8 @@ class StageTimes {
   [[nodiscard]] double shared_experts_s(std::int64_t rows) const;
   [[nodiscard]] double dense_mlp_s(std::int64_t rows) const;
   [[nodiscard]] double lm_head_s(std::int64_t rows) const;
+  /// Of a routed expert.
+  [[nodiscard]] double expert_weight_bytes() const { return 3.0 * model_.config.hidden_size * model_.config.moe_intermediate_size * model_.weight_bytes; }
   /// On a link: rows each once and (row, expert) pairs to the experts; outputs back, one for each pair. Tags included.
   [[nodiscard]] double dispatch_bytes(std::int64_t rows, std::int64_t pairs) const;
   [[nodiscard]] double outputs_bytes(std::int64_t pairs) const;

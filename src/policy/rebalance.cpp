@@ -204,9 +204,11 @@ class Choice {
 
 LayerExchanges find_exchanges(int layer, const PlacementBook& book, const LayerTrace& loads, std::span<const SpeedCurve> curves, int most) {
   MOEBIUS_EXPECT(static_cast<int>(curves.size()) == book.num_ranks() && loads.num_steps > 0);
-  LayerState state(layer, book, loads, curves);
-  const std::vector<double> before = state.maxima();
-  LayerExchanges result{state.seconds(), {}};
+  // Those that choose, and all: what was chosen by chance does not count in the window that had no part in it.
+  const LayerTrace choosing = loads.steps(0, std::max(loads.num_steps - 1, 1));
+  LayerState state(layer, book, choosing, curves), judge(layer, book, loads, curves);
+  const std::vector<double> before = judge.maxima();
+  LayerExchanges result{judge.seconds(), {}};
   while (static_cast<int>(result.exchanges.size()) < most) {
     const LayerState::Try best = state.best();
     constexpr double noise = 1e-9;  // of sums in another order
@@ -216,7 +218,8 @@ LayerExchanges find_exchanges(int layer, const PlacementBook& book, const LayerT
     if (best.from < 0 || !(shorter || more_even)) break;
     result.exchanges.push_back({state.moves(best), 0});
     state.apply(best);
-    const std::vector<double> after = state.maxima();
+    judge.apply(best);
+    const std::vector<double> after = judge.maxima();
     double least = std::numeric_limits<double>::max();
     for (std::size_t step = 0; step < after.size(); ++step) least = std::min(least, before[step] - after[step]);
     result.exchanges.back().gain = least * static_cast<double>(after.size());

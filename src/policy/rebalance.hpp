@@ -5,8 +5,9 @@
 //
 // A layer is as long as its slowest rank: SCORE of gem.hpp over the last windows of time, with the speeds of the ranks.
 // From where experts are, exchanges are looked for that shorten it: two experts of different ranks change places, or one
-// goes alone to a rank with room to spare. So few experts move, and names of ranks never matter. An exchange counts for
-// what it saves in the window in which it saves least: what is only noise of one window does not count.
+// goes alone to a rank with room to spare. So few experts move, and names of ranks never matter. Exchanges are chosen by all
+// windows but the newest, and count for what they save in the window in which they save least, the newest among them: what
+// only suits the noise of the windows that chose it saves nothing in one that did not.
 //
 // The gain test: exchanges are taken by gain per move while each saves more time over the horizon than its moves cost,
 // and all together more than a change costs and a least share of the expert time. So a balanced system does not move.
@@ -33,7 +34,8 @@ struct LayerExchanges {
   std::vector<Exchange> exchanges;
 };
 
-/// At most `most` exchanges. loads: rows per expert in each window; replicas share them evenly.
+/// At most `most` exchanges. loads: rows per expert in each window, oldest first (a single one chooses and judges); replicas share
+/// them evenly.
 LayerExchanges find_exchanges(int layer, const PlacementBook& book, const LayerTrace& loads, std::span<const SpeedCurve> curves, int most);
 
 struct RebalanceTerms {

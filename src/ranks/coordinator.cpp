@@ -3,14 +3,15 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "base/check.hpp"
 
 namespace moebius::ranks {
 namespace {
 
-/// Windows of load that a plan has to be good for.
-constexpr std::size_t num_windows = 2;
+/// Windows of load that a plan has to be good for. It is made for all but the newest one (policy::find_exchanges).
+constexpr std::size_t num_windows = 3;
 /// A window goes on until experts have so many rows in the mean: with fewer, what they got by chance looks like a load.
 constexpr double least_rows_per_expert = 128;
 /// What copying costs before anything was copied: a byte read and a byte written, at a pace that any machine keeps.
@@ -25,6 +26,15 @@ std::vector<RankId> all_of(std::span<const RankId> attention_ranks, std::span<co
 }
 
 }  // namespace
+
+void Coordinator::Pace::add(const Window& window) {
+  length_s += window.length_s;
+  num_rows += static_cast<double>(window.num_rows);
+  expert_s.resize(window.expert_s.size());
+  std::ranges::transform(expert_s, window.expert_s, expert_s.begin(), std::plus<>());
+}
+
+double Coordinator::Pace::busiest_s() const { return expert_s.empty() ? 0.0 : std::ranges::max(expert_s); }
 
 Coordinator::Coordinator(Parts parts, policy::PlacementBook book)
     : parts_(std::move(parts)), book_(std::move(book)),
@@ -105,10 +115,10 @@ void Coordinator::take_snapshot(double now) {
   next_s_ = now + parts_.options.interval_s;
   state_ = State::waiting;
   if (before.figures.empty()) return;
-  Window window{.length_s = now - before.time_s, .rows = last_.rows};
+  Window window{.length_s = now - before.time_s, .expert_s = {}, .num_rows = 0, .rows = last_.rows};
   for (std::size_t i = 0; i < window.rows.size(); ++i) window.rows[i] -= before.rows[i];
   for (std::size_t rank = 0; rank < last_.figures.size(); ++rank) {
-    window.busiest_s = std::max(window.busiest_s, last_.figures[rank].expert_s - before.figures[rank].expert_s);
+    window.expert_s.push_back(last_.figures[rank].expert_s - before.figures[rank].expert_s);
     window.num_rows += last_.figures[rank].rows - before.figures[rank].rows;
   }
   if (static_cast<double>(window.num_rows) < least_rows_per_expert * num_experts_) {
@@ -126,10 +136,24 @@ void Coordinator::take_snapshot(double now) {
 
 void Coordinator::measure_last_change(const Window& window) {
   if (!before_last_change_) return;
-  const Window& before = *before_last_change_;
-  const double saved_per_row = before.busiest_s / static_cast<double>(before.num_rows) - window.busiest_s / static_cast<double>(window.num_rows);
-  changes_.back().measured_s = saved_per_row * static_cast<double>(before.num_rows) / before.length_s * parts_.options.horizon_s;
-  before_last_change_.reset();
+  const Pace& before = *before_last_change_;
+  LiveChange& change = changes_.back();
+  if (after_last_change_.num_rows == 0) change.rank_s = copying_s() - copied_before_s_;
+  after_last_change_.add(window);
+  const double saved_per_row = before.busiest_s_per_row() - after_last_change_.busiest_s_per_row();
+  change.measured_s = saved_per_row * before.num_rows / before.length_s * parts_.options.horizon_s;
+}
+
+Coordinator::Pace Coordinator::last_pace() const {
+  Pace pace;
+  for (const Window& window : windows_) pace.add(window);
+  return pace;
+}
+
+double Coordinator::copying_s() const {
+  double seconds = 0;
+  for (const RankFigures& figures : last_.figures) seconds += figures.staging_s;
+  return seconds;
 }
 
 void Coordinator::plan_layer() {
@@ -145,20 +169,16 @@ void Coordinator::plan_layer() {
 }
 
 policy::RebalanceTerms Coordinator::terms() const {
-  double length_s = 0, busiest_s = 0, staging_s = 0, stall_s = 0, staged_bytes = 0;
-  for (const Window& window : windows_) {
-    length_s += window.length_s;
-    busiest_s += window.busiest_s;
-  }
+  double stall_s = 0, staged_bytes = 0;
   for (const RankFigures& figures : last_.figures) {
-    staging_s += figures.staging_s;
     staged_bytes += static_cast<double>(figures.staged_bytes);
     stall_s = std::max(stall_s, figures.largest_stall_s);
   }
-  const double seconds_per_byte = staged_bytes > 0 ? staging_s / staged_bytes : 1 / first_guess_bytes_per_s;
-  return {.busy_share = std::min(busiest_s / length_s, 1.0),
+  const double seconds_per_byte = staged_bytes > 0 ? copying_s() / staged_bytes : 1 / first_guess_bytes_per_s;
+  const Pace pace = last_pace();
+  return {.busy_share = std::min(pace.busiest_s() / pace.length_s, 1.0),
           .horizon_s = parts_.options.horizon_s,
-          .move_cost_s = seconds_per_byte * static_cast<double>(parts_.expert_bytes),
+          .move_cost_s = parts_.copy_s > 0 ? parts_.copy_s : seconds_per_byte * static_cast<double>(parts_.expert_bytes),
           .change_cost_s = stall_s};
 }
 
@@ -166,7 +186,9 @@ void Coordinator::decide(double now) {
   const policy::RebalancePlan plan = policy::choose_exchanges(exchanges_, book_, terms());
   state_ = State::waiting;
   if (plan.moves.empty()) return;
-  before_last_change_ = windows_.back();
+  before_last_change_ = last_pace();
+  after_last_change_ = {};
+  copied_before_s_ = copying_s();
   announce(plan.moves, now);
   pending_.predicted_s = plan.gain_s;
   pending_.cost_s = plan.cost_s;
@@ -181,7 +203,9 @@ void Coordinator::announce(std::span<const policy::ExpertMove> moves, double now
   std::memcpy(to + BoardLayout::line, moves.data(), moves.size_bytes());
   ++generation_;
   store_stage(Step::announced);
-  pending_ = {.generation = static_cast<std::int32_t>(generation_), .num_moves = static_cast<std::int32_t>(num_moves)};
+  pending_ = {.generation = static_cast<std::int32_t>(generation_),
+              .num_moves = static_cast<std::int32_t>(num_moves),
+              .bytes = static_cast<std::int64_t>(num_moves * parts_.expert_bytes)};
   moves_.insert(moves_.end(), moves.begin(), moves.end());
   announced_s_ = now;
   state_ = State::staging;

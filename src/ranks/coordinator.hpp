@@ -9,10 +9,12 @@
 //   staging   until all ranks have acknowledged the moves
 //   leaving   until all attention ranks have moved on
 //
-// Of a change it notes what it was to save and, by the first interval after it, what it has saved: expert time of the
-// busiest rank per row, before and after, over the rows of the horizon.
+// Of a change it notes what it was to save and what it has saved: expert time of the busiest rank per row, in the windows that
+// it was decided by and in all that follow until the next change, over the rows of the horizon; and by the first of these
+// windows how much time ranks spent copying.
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <vector>
@@ -36,6 +38,8 @@ struct LiveChange {
   double cost_s = 0;        ///< what it was to cost
   double measured_s = std::numeric_limits<double>::quiet_NaN();  ///< what it saved; nan: the job ended before, or it was forced
   double staging_s = 0;     ///< from its announcement to its publication
+  std::int64_t bytes = 0;   ///< of the weights that were copied
+  double rank_s = std::numeric_limits<double>::quiet_NaN();  ///< what copying them took, sum of ranks; nan as measured_s
 };
 
 class Coordinator {
@@ -49,6 +53,7 @@ class Coordinator {
     std::vector<RankId> attention_ranks, expert_ranks;
     std::vector<policy::SpeedCurve> curves;  ///< [expert ranks]
     std::size_t expert_bytes;                ///< of packed weights
+    double copy_s = 0;                       ///< slow motion: what copying an expert takes; 0: it is measured
   };
   Coordinator(Parts parts, policy::PlacementBook book);
 
@@ -70,14 +75,25 @@ class Coordinator {
   };
   /// Between two snapshots.
   struct Window {
-    double length_s = 0, busiest_s = 0;             // of expert calls of the busiest rank
+    double length_s = 0;
+    std::vector<double> expert_s;                   // [expert ranks] time in expert calls
     std::int64_t num_rows = 0;
     std::vector<std::int64_t> rows;                 // [layer, expert]
+  };
+  /// What the job did in windows that follow each other, or not.
+  struct Pace {
+    double length_s = 0, num_rows = 0;
+    std::vector<double> expert_s;                   // [expert ranks]
+    void add(const Window& window);
+    [[nodiscard]] double busiest_s() const;
+    [[nodiscard]] double busiest_s_per_row() const { return busiest_s() / num_rows; }
   };
   void start_reading();
   [[nodiscard]] bool finish_reading();
   void take_snapshot(double now);
   void measure_last_change(const Window& window);
+  [[nodiscard]] Pace last_pace() const;             // of windows_
+  [[nodiscard]] double copying_s() const;           // of all ranks, by the last snapshot
   void plan_layer();
   void decide(double now);
   [[nodiscard]] policy::RebalanceTerms terms() const;
@@ -99,7 +115,9 @@ class Coordinator {
   int next_layer_ = 0;
   std::vector<policy::LayerExchanges> exchanges_;   // of the layers planned so far
   LiveChange pending_;                              // announced, not yet published
-  std::optional<Window> before_last_change_;
+  std::optional<Pace> before_last_change_;          // of a change that was decided, not forced
+  Pace after_last_change_;
+  double copied_before_s_ = 0;                      // copying_s() when it was decided
   std::vector<LiveChange> changes_;
   std::vector<policy::ExpertMove> moves_;
 };

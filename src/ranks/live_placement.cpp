@@ -47,8 +47,8 @@ void LivePlacement::turn(double now, PhaseClock& clock) {
   }
   if (!staging_.empty()) {
     const double staging_begin_s = now_s();
-    stage();
-    counters_.staging_s += now_s() - staging_begin_s;
+    stage(now);
+    if (parts_.copy_s == 0) counters_.staging_s += now_s() - staging_begin_s;
   }
   if (parts_.coordinator != nullptr) parts_.coordinator->turn(now);
   const double stall_s = now_s() - begin_s;
@@ -113,10 +113,12 @@ void LivePlacement::take_moves() {
   if (staging_.empty()) parts_.memory.store_word(BoardLayout::acknowledged, known_);
 }
 
-void LivePlacement::stage() {
+void LivePlacement::stage(double now) {
+  double begin_s = now;
   if (copying_) {
-    if (!parts_.memory.finished(copy_read_)) return;
+    if (now < copied_s_ || !parts_.memory.finished(copy_read_)) return;
     copying_ = false;
+    if (parts_.copy_s > 0) begin_s = copied_s_;  // when the next piece begins is not for this rank's turns to say
     counters_.bytes_staged += static_cast<std::int64_t>(copy_bytes_);
     Staging& one = staging_.back();
     one.num_copied += copy_bytes_;
@@ -129,13 +131,16 @@ void LivePlacement::stage() {
       }
     }
   }
-  copy_next();
+  copy_next(begin_s);
 }
 
-void LivePlacement::copy_next() {
+void LivePlacement::copy_next(double begin_s) {
   const auto& [move, num_copied] = staging_.back();
   const std::size_t part_bytes = parts_.stack->part(0).size();
   copy_bytes_ = std::min(piece_bytes(part_bytes), part_bytes - num_copied);
+  const double emulated_s = parts_.copy_s * static_cast<double>(copy_bytes_) / static_cast<double>(part_bytes);
+  copied_s_ = begin_s + emulated_s;
+  counters_.staging_s += emulated_s;
   const auto from_part = static_cast<std::size_t>(book_.part(move.layer, move.from_rank, move.from_place));
   copy_read_ = parts_.memory.start_read(parts_.expert_ranks[static_cast<std::size_t>(move.from_rank)],
                                         parts_.layout.parts + from_part * part_bytes + num_copied,

@@ -9,6 +9,9 @@
 // the one before is answered. Then the coordinator ends the change: places that experts have left are empty, their parts
 // spare. So a row always finds its expert: the new place is filled before anybody knows of it, and the old one is
 // kept until nobody has a row there. Weights are copied byte for byte, so the bits of outputs stay.
+//
+// In slow motion copying takes a device no time to compute, but an expert is not there before its published weights would have
+// come over the link, one after the other into a rank; tokens on the same link are not held up by them.
 
 #include <cstdint>
 #include <functional>
@@ -45,6 +48,7 @@ class LivePlacement {
     ExpertSide* experts;                  ///< nullptr without the role
     std::unique_ptr<Coordinator> coordinator;  ///< on the first expert rank
     double interval_s;
+    double copy_s = 0;  ///< slow motion: how long an expert is under way; 0: as long as it takes
   };
   LivePlacement(Parts parts, policy::PlacementBook book);
 
@@ -65,9 +69,9 @@ class LivePlacement {
   void follow(std::uint64_t stage);
   void read_moves();
   void take_moves();
-  void stage();
-  /// Starts to copy the next piece of the expert in hand.
-  void copy_next();
+  void stage(double now);
+  /// Starts to copy the next piece of the expert in hand; in slow motion at begin_s.
+  void copy_next(double begin_s);
   void adopt(const policy::ExpertMove& move);
   void send_by_new();
   void end_change();
@@ -87,6 +91,7 @@ class LivePlacement {
   std::vector<Staging> staging_;           // last one first
   std::size_t copy_bytes_ = 0;             // of the piece in hand
   bool copying_ = false;
+  double copied_s_ = 0;                    // not before that is the piece in hand there
   double next_look_s_ = 0, next_figures_s_ = 0;
   std::vector<std::int64_t> rows_;         // [layer, expert]
   LiveCounters counters_;

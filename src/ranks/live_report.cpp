@@ -62,7 +62,7 @@ void fill_rebalance(io::RunRecord& record, std::span<const LiveReport> live, con
     add_generation(record.placement, book.maps(), expert_ranks);
     record.changes.push_back({.time_s = change.time_s, .generation = change.generation, .predicted_gain_s = change.predicted_s,
                               .measured_gain_s = change.measured_s, .cost_s = change.cost_s, .staging_s = change.staging_s,
-                              .num_moves = change.num_moves});
+                              .num_moves = change.num_moves, .bytes = change.bytes, .rank_s = change.rank_s});
   }
   for (std::size_t rank = 0; rank < live.size(); ++rank) {
     const LiveReport& report = live[rank];

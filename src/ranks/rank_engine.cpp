@@ -212,6 +212,7 @@ void RankEngine::make_live() {
   const Job::Rebalance& options = parts_.job.rebalance;
   const policy::PlacementBook book(parts_.placement.maps(), options.spare_places);
   const BoardLayout layout(parts_.config, parts_.expert_ranks.size(), options.spare_places);
+  const double copy_s = emulation_ ? emulation_->dilation * emulation_->link.message_s(emulation_->times.expert_weight_bytes()) : 0.0;
   std::unique_ptr<Coordinator> coordinator;
   // The first expert rank stays until no attention rank needs experts any more.
   if (parts_.transport.rank() == parts_.expert_ranks.front()) {
@@ -224,7 +225,8 @@ void RankEngine::make_live() {
                            .attention_ranks = parts_.attention_ranks,
                            .expert_ranks = parts_.expert_ranks,
                            .curves = speed_curves(parts_.job, static_cast<int>(parts_.expert_ranks.size())),
-                           .expert_bytes = model::ExpertStack::expert_bytes(parts_.config, parts_.job.model.compute)},
+                           .expert_bytes = model::ExpertStack::expert_bytes(parts_.config, parts_.job.model.compute),
+                           .copy_s = copy_s},
         book);
   }
   live_ = std::make_unique<LivePlacement>(LivePlacement::Parts{.memory = *parts_.peers,
@@ -235,7 +237,8 @@ void RankEngine::make_live() {
                                                                .stack = expert_stack_.get(),
                                                                .experts = expert_side_.get(),
                                                                .coordinator = std::move(coordinator),
-                                                               .interval_s = options.interval_s},
+                                                               .interval_s = options.interval_s,
+                                                               .copy_s = copy_s},
                                           book);
 }
 

@@ -191,8 +191,9 @@ inline RunRecord sample_record(std::int64_t num_rows_expected) {
   record.predicted = {.seconds = 1, .measured_seconds = 2, .tokens = 3, .measured_tokens = 4, .layer_seconds = 5, .measured_layer_seconds = 6, .is_bound = 1};
   record.placement = {
       .num_generations = 1, .num_layers = 2, .num_ranks = 2, .num_places = 2, .expert = {0, 2, 1, -1, 0, 1, 2, -1}};
-  record.changes = {{.time_s = 1.5, .generation = 1, .predicted_gain_s = 0.5, .measured_gain_s = 0.25, .cost_s = 0.125, .staging_s = 0.75, .num_moves = 2},
-                    {.time_s = 3.0, .generation = 2, .predicted_gain_s = 1.0, .measured_gain_s = -0.125, .num_moves = 1}};
+  record.changes = {{.time_s = 1.5, .generation = 1, .predicted_gain_s = 0.5, .measured_gain_s = 0.25, .cost_s = 0.125, .staging_s = 0.75, .num_moves = 2,
+                     .bytes = 2048, .rank_s = 0.5},
+                    {.time_s = 3.0, .generation = 2, .predicted_gain_s = 1.0, .measured_gain_s = -0.125, .num_moves = 1, .bytes = 1024, .rank_s = 0}};
   record.rebalance = {{.rank = 0, .total_s = 0.25},
                       {.rank = 1, .experts_received = 3, .bytes_staged = 4096, .staging_s = 0.5, .total_s = 1.0, .largest_stall_s = 0.125,
                        .longest_expert_call_s = 2.0}};

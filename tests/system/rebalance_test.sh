@@ -67,6 +67,31 @@ for operation in 4 7 12 17 22; do
 done
 [ $kills -ge 2 ] || fail "only $kills runs were killed"  # a rank that got few lines has few operations
 
+# Whether anything moves at all is decided by loads, in slow motion, where the speed of ranks is given: where the placement was planned for these loads and
+# ranks are alike, nothing does; where one takes twice as long, experts leave it.
+decided=(--set layout.mode=colocated --set placement.planner=trace_lpt --set placement.trace="$work/trace" --set placement.trace_steps=1000
+  --set rebalance.interval_s=0.02 --set rebalance.spare_places=4 --set emulation.device=custom --set emulation.flops=1.5e12 --set emulation.bytes_per_s=1e15
+  --set emulation.expert_overhead_us=1 --set emulation.attention_overhead_us=1 --set emulation.link_latency_us=4 --set emulation.link_bytes_per_s=2e10
+  --set emulation.dilation=100)
+mixed_job=$job_file mixed_digest=$expected
+. jobs/random_requests.sh
+requests 400 40 '"kind":"loglikelihood_rolling","text":' '' >"$work/random.jsonl"
+job_file=$(job "$work/random.jsonl" "$work/out")
+run 2 --set layout.mode=colocated --set placement.record_trace=true --set output.path="$work/trace"
+expected=$(value digest <"$work/stdout")
+run 2 "${decided[@]}"
+[ "$(value generations <"$work/stdout")" = 0 ] || fail "a balanced system moved: $("$MOEBIUS" show "$work/out" | grep '^placement')"
+run 2 "${decided[@]}" --set placement.emulated_slowdown=[1,2]
+[ "$(value digest <"$work/stdout")" = "$expected" ] || fail "one slow rank: other bits"
+[ "$(value generations <"$work/stdout")" -gt 0 ] || fail "no expert left the slow rank"
+# An expert of 3 x 256 x 64 numbers of 4 bytes takes 100 x (4 us + 9.83 us) over the link.
+column() { h5dump -y -w 1 -d "/rebalance/$1" "$work/out/results.h5" | sed '1,/DATA {/d' | sed -nE 's/^ *([-a-z0-9][-a-z_0-9.e+]*),?$/\1/p'; }
+paste <(column moves) <(column bytes) <(column staging) <(column rank_seconds) |
+  awk -v copy=1.3830e-3 '{ wanted = $1 * copy; if ($2 != $1 * 196608 || $3 < wanted / 2) bad = 1
+         if ($4 !~ /nan/) { n += 1; if ($4 < 0.999 * wanted || $4 > 1.001 * wanted) bad = 1 } if (bad) { print "a change with: " $0; exit 1 } }
+       END { exit bad || n == 0 }' || fail "changes do not cost what the link says"
+job_file=$mixed_job expected=$mixed_digest
+
 # A single expert rank has nobody to give experts to.
 run 2 "${force[@]}"
 [ "$(value digest <"$work/stdout")" = "$expected" ] || fail "one expert rank: other bits"

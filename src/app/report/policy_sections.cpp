@@ -125,7 +125,8 @@ std::string rebalance_section(const ReportData& data) {
   std::vector<std::vector<std::string>> rows;
   for (const io::PlacementChange& change : data.changes) {
     const double difference = (change.measured_gain_s - change.predicted_gain_s) / std::abs(change.predicted_gain_s);
-    rows.push_back({std::to_string(change.generation), duration(change.time_s), std::to_string(change.num_moves), duration(change.staging_s),
+    rows.push_back({std::to_string(change.generation), duration(change.time_s), std::to_string(change.num_moves),
+                    byte_count(static_cast<double>(change.bytes)), duration(change.staging_s), duration(change.rank_s),
                     duration(change.cost_s), duration(change.predicted_gain_s), duration(change.measured_gain_s), percent(difference)});
   }
   return section(data, "rebalance", title,
@@ -135,7 +136,9 @@ std::string rebalance_section(const ReportData& data) {
                      table({{"generation"},
                             {"at"},
                             {"experts moved"},
-                            {"copied for"},
+                            {"weights"},
+                            {"under way for"},
+                            {"ranks copied for"},
                             {"cost counted with"},
                             {"predicted gain"},
                             {"measured gain"},
