@@ -30,7 +30,7 @@ class Check {
     check_exclusion();
     note_ends();
     for (const ScheduledTask* task : by_begin_) check_precedence(*task);
-    if (rules_.order) check_order(*rules_.order);
+    if (rules_.order || rules_.order_of) check_order();
     return std::move(broken_);
   }
 
@@ -89,11 +89,13 @@ class Check {
     broken_.push_back(name_of(task) + " begins before the end of " + name_of(*found->second));
   }
 
-  void check_order(PipelineOrder order) {
+  [[nodiscard]] PipelineOrder order_of(const ScheduledTask& task) const { return rules_.order_of ? rules_.order_of(task.source, task.layer) : *rules_.order; }
+
+  void check_order() {
     // Where a task has to stand among those of its source: layer, then whether it is behind all A, then micro-batch, then S.
-    const auto rank_of = [order](const ScheduledTask& task) {
+    const auto rank_of = [this](const ScheduledTask& task) {
       const bool shared = task.kind == TaskKind::shared;
-      return std::tuple(task.layer, order == PipelineOrder::aass && shared, task.micro_batch, shared);
+      return std::tuple(task.layer, shared && order_of(task) == PipelineOrder::aass, task.micro_batch, shared);
     };
     std::map<int, const ScheduledTask*> last;
     for (const ScheduledTask* task : by_begin_) {

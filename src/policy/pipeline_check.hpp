@@ -3,6 +3,7 @@
 // Whether times of tasks obey the rules of a pipeline (policy/pipeline_schedule.hpp): for schedules that were planned, and
 // for those that ranks recorded. Kinds of tasks that were not recorded are not missed; what is there has to fit together.
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -16,6 +17,8 @@ struct ScheduleRules {
   double tolerance_s = 0;              ///< of clocks, for each comparison
   std::optional<PipelineOrder> order;  ///< that attention has to keep; none: any
   bool links_hold_one = true;          ///< false: several transfers may be on their way at a time, as through shared memory
+  /// In place of `order`: that of a layer of a source, where not all mini-batches have the same.
+  std::function<PipelineOrder(int source, int layer)> order_of = {};
 };
 
 /// What is broken, one sentence each, by begin of the task; empty: nothing. Rules:

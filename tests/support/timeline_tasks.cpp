@@ -20,7 +20,9 @@ class Builder {
   Builder(const io::ResultsReader& results, RecordedSchedule& schedule) : schedule_(schedule) {
     for (const io::RankTiming& row : results.timing()) nodes_.insert(row.node);
     for (const io::RankWork& work : results.work()) left_out_ += work.intervals_left_out;
-    for (const io::RankInterval& one : results.timeline()) add_interval(one.rank, one.interval);
+    const std::vector<io::RankInterval> timeline = results.timeline();
+    if (schedule_.r1 == 0) find_mini_batches(timeline);
+    for (const io::RankInterval& one : timeline) add_interval(one.rank, one.interval);
     transfers_ = results.transfers();
   }
 
@@ -30,21 +32,66 @@ class Builder {
     for (const auto& [key, task] : tasks_of_attention_) schedule_.tasks.push_back(task);
     for (const io::RankTransfer& one : transfers_) add_transfer(one.rank, one.transfer);
     note_lost();
+    if (schedule_.r1 == 0) find_orders();
     for (const ScheduledTask& task : schedule_.tasks) schedule_.makespan_s = std::max(schedule_.makespan_s, task.end_s);
   }
 
  private:
+  static bool is_attention(Phase phase) { return phase == Phase::combine || phase == Phase::attention || phase == Phase::router || phase == Phase::lm_head; }
+
+  /// The number of the first micro-batch of each mini-batch of each rank. // timeline: by rank, then by time
+  void find_mini_batches(const std::vector<io::RankInterval>& timeline) {
+    std::map<int, int> last_layer, last_number;
+    for (const io::RankInterval& one : timeline) {
+      const auto& [layer, place, number] = one.interval.stage;
+      if (number < 0 || !is_attention(one.interval.phase)) continue;
+      std::vector<int>& firsts = first_numbers_[one.rank];
+      if (layer == 0 && (firsts.empty() || last_layer[one.rank] > 0)) firsts.push_back(number);
+      last_layer[one.rank] = layer;
+      last_number[one.rank] = std::max(last_number[one.rank], number);
+    }
+    for (const auto& [rank, firsts] : first_numbers_) {
+      if (!std::ranges::is_sorted(firsts, std::ranges::less_equal{})) throw std::runtime_error(fmt::format("mini-batches of rank {} do not follow each other", rank));
+      for (std::size_t i = 0; i < firsts.size(); ++i) {
+        schedule_.sizes[{rank, static_cast<int>(i)}] = (i + 1 < firsts.size() ? firsts[i + 1] : last_number[rank] + 1) - firsts[i];
+      }
+    }
+  }
+
+  /// Of each mini-batch, by the first layer in which the turns of the two orders differ.
+  void find_orders() {
+    const int layers = schedule_.num_layers + 1;
+    for (const auto& [key, size] : schedule_.sizes) schedule_.orders[key] = PipelineOrder::asas;
+    std::set<std::pair<int, int>> known;
+    for (const auto& [key, shared] : tasks_of_attention_) {  // shared ones by source, layer, micro-batch
+      const auto& [kind, source, layer, batch] = key;
+      const std::pair mini_batch(source, layer / layers);
+      if (kind != TaskKind::shared || known.contains(mini_batch)) continue;
+      const auto later = tasks_of_attention_.upper_bound({TaskKind::attention, source, layer, batch});
+      if (later == tasks_of_attention_.end() || std::get<0>(later->first) != TaskKind::attention || std::get<1>(later->first) != source || std::get<2>(later->first) != layer) continue;
+      known.insert(mini_batch);
+      if (later->second.begin_s < shared.begin_s) schedule_.orders[mini_batch] = PipelineOrder::aass;
+    }
+  }
+
+  [[nodiscard]] int mini_batch_of(int source, int micro_batch) const {
+    if (schedule_.r1 > 0) return micro_batch / schedule_.r1;
+    const std::vector<int>& firsts = first_numbers_.at(source);
+    return static_cast<int>(std::ranges::upper_bound(firsts, micro_batch) - firsts.begin()) - 1;
+  }
   /// Of a layer within the run.
-  [[nodiscard]] int layer_of(int layer, int micro_batch) const { return micro_batch / schedule_.r1 * (schedule_.num_layers + 1) + layer; }
-  [[nodiscard]] int batch_of(int micro_batch) const { return micro_batch % schedule_.r1; }
+  [[nodiscard]] int layer_of(int source, int layer, int micro_batch) const { return mini_batch_of(source, micro_batch) * (schedule_.num_layers + 1) + layer; }
+  [[nodiscard]] int batch_of(int source, int micro_batch) const {
+    if (schedule_.r1 > 0) return micro_batch % schedule_.r1;
+    return micro_batch - first_numbers_.at(source)[static_cast<std::size_t>(mini_batch_of(source, micro_batch))];
+  }
 
   void add_interval(int rank, const Interval& interval) {
     if (interval.phase == Phase::expert) calls_[rank].push_back(interval);
     const bool shared = interval.phase == Phase::shared_experts, apart = shared && schedule_.order != PipelineOrder::fused;
-    const bool attention = interval.phase == Phase::combine || interval.phase == Phase::attention || interval.phase == Phase::router || interval.phase == Phase::lm_head;
-    if (interval.stage.micro_batch < 0 || !(attention || shared)) return;
+    if (interval.stage.micro_batch < 0 || !(is_attention(interval.phase) || shared)) return;
     const TaskKind kind = apart ? TaskKind::shared : TaskKind::attention;
-    const int layer = layer_of(interval.stage.layer, interval.stage.micro_batch), batch = batch_of(interval.stage.micro_batch);
+    const int layer = layer_of(rank, interval.stage.layer, interval.stage.micro_batch), batch = batch_of(rank, interval.stage.micro_batch);
     const auto [found, is_new] = tasks_of_attention_.try_emplace({kind, rank, layer, batch});
     ScheduledTask& task = found->second;
     if (is_new) task = {.kind = kind, .layer = layer, .micro_batch = batch, .source = rank, .begin_s = interval.begin_s};
@@ -53,12 +100,13 @@ class Builder {
 
   void add_transfer(int rank, const Transfer& transfer) {
     const bool outputs = transfer.call >= 0;
+    const int source = outputs ? rank : transfer.from;
     if (transfer.micro_batch < 0 || transfer.part < 0) throw std::runtime_error("a message belongs to no token part");
     ScheduledTask task{.kind = outputs ? TaskKind::combine : TaskKind::dispatch,
-                       .layer = layer_of(transfer.layer, transfer.micro_batch),
-                       .micro_batch = batch_of(transfer.micro_batch),
+                       .layer = layer_of(source, transfer.layer, transfer.micro_batch),
+                       .micro_batch = batch_of(source, transfer.micro_batch),
                        .part = transfer.part,
-                       .source = outputs ? rank : transfer.from,
+                       .source = source,
                        .peer = outputs ? transfer.from : rank,
                        .begin_s = transfer.begin_s,
                        .end_s = transfer.end_s,
@@ -101,6 +149,7 @@ class Builder {
   std::vector<io::RankTransfer> transfers_;
   std::map<std::tuple<TaskKind, int, int, int>, ScheduledTask> tasks_of_attention_;  // kind, source, layer, micro-batch
   std::map<int, std::vector<Interval>> calls_;                                      // [rank]
+  std::map<int, std::vector<int>> first_numbers_;                                   // [rank], of each mini-batch; where r1 is not known
   std::set<std::tuple<int, int, int>> added_calls_;                                 // source, peer, call
   std::map<std::tuple<int, int, int, int, int>, std::int64_t> pairs_;               // source, layer, micro-batch, part, peer
 };
@@ -108,7 +157,7 @@ class Builder {
 }  // namespace
 
 RecordedSchedule recorded_schedule(const io::ResultsReader& results, PipelineOrder order, int r1, int num_layers) {
-  RecordedSchedule schedule{.order = order, .r1 = r1, .num_layers = num_layers, .tasks = {}, .on_links = {}, .lost = {}};
+  RecordedSchedule schedule{.order = order, .r1 = r1, .num_layers = num_layers, .tasks = {}, .on_links = {}, .lost = {}, .orders = {}, .sizes = {}};
   Builder(results, schedule).build();
   return schedule;
 }

@@ -49,6 +49,15 @@ slow=(--set emulation.device=custom --set emulation.flops=1e15 --set emulation.b
 keeps 3 2 2 asas --set layout.attention_ranks=2 "${slow[@]}"
 breaks asas 2 link
 
+# What the solver chooses for each mini-batch, which are of other lengths, is kept to its end.
+device=(--set emulation.device=custom --set emulation.flops=1e12 --set emulation.bytes_per_s=1e12 --set emulation.expert_overhead_us=2
+  --set emulation.attention_overhead_us=5 --set emulation.link_bytes_per_s=2e8 --set emulation.link_latency_us=1 --set emulation.dilation=20)
+run 3 --set schedule.execution=pipeline --set layout.attention_ranks=2 "${small[@]}" "${device[@]}"
+"$TIMELINE_CHECK" "$work/out" auto 0 >"$work/found" || fail "solver: $(cat "$work/found")"
+grep -qE 'cut in ([2-9]|[1-9][0-9]+) ways' "$work/found" || fail "all mini-batches were cut alike: $(cat "$work/found")"
+echo "as the solver chooses: $(tail -1 "$work/found")"
+for edit in attention shared order; do breaks auto 0 $edit; done
+
 # While experts move, and where rows travel.
 keeps 4 2 2 asas --set layout.attention_ranks=1 --set rebalance.interval_s=0.002 --set rebalance.force=true
 [ "$(value generations <"$work/stdout")" -gt 0 ] || fail "no expert moved"

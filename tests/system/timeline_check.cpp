@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checks the recorded timeline of a run with schedule.execution = pipeline against every rule of its schedule.
 //   timeline_check RESULTS ORDER R1 [EDIT]
-// ORDER and R1 are those that the run should have kept. EDIT breaks the recording first, to prove that the check sees it: moves one
+// ORDER and R1 are those that the run should have kept; "auto" and 0: what each mini-batch has first, it keeps. EDIT breaks the recording first, to prove that the check sees it: moves one
 // task of a kind (attention, shared, dispatch, expert, combine) to the begin of what it needs, "overlap" makes two expert calls
 // run at a time, "order" swaps two attention tasks, "link" lets two messages leave at a time (slow motion).
 // Prints what is broken, and how many tasks of each kind there were; exit code 1 when something is broken, 2 when nothing can be said.
@@ -11,8 +11,10 @@
 #include <cstdlib>
 #include <exception>
 #include <map>
+#include <set>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "base/failure.hpp"
 #include "policy/pipeline_check.hpp"
@@ -30,6 +32,7 @@ constexpr std::size_t most_shown = 10;
 constexpr double tolerance_s = 1e-9;
 
 PipelineOrder order_named(const std::string& name) {
+  if (name == "auto") return PipelineOrder::asas;  // the solver takes shared experts apart
   for (const PipelineOrder order : {PipelineOrder::asas, PipelineOrder::aass, PipelineOrder::fused}) {
     if (name == to_string(order)) return order;
   }
@@ -77,13 +80,21 @@ int check(const std::string& folder, const std::string& order, int r1, const std
   if (!change.empty()) edit(schedule, change);
   std::vector<std::string> broken = schedule.lost;
   const auto add = [&](std::vector<std::string> more) { broken.insert(broken.end(), more.begin(), more.end()); };
-  add(policy::check_schedule(schedule.tasks, {.tolerance_s = tolerance_s, .order = schedule.order, .links_hold_one = false}));
+  policy::ScheduleRules rules{.tolerance_s = tolerance_s, .order = schedule.order, .links_hold_one = false};
+  if (r1 == 0) rules.order_of = [&](int source, int layer) { return schedule.orders.at({source, layer / (schedule.num_layers + 1)}); };
+  add(policy::check_schedule(schedule.tasks, rules));
   add(policy::check_schedule(schedule.on_links, {.tolerance_s = tolerance_s, .order = {}}));
   std::map<std::string, int> counts;
   for (const ScheduledTask& task : schedule.tasks) ++counts[to_string(task.kind)];
   for (std::size_t i = 0; i < std::min(most_shown, broken.size()); ++i) fmt::print("{}\n", broken[i]);
   fmt::print("{} broken;", broken.size());
   for (const auto& [kind, count] : counts) fmt::print(" {} {},", count, kind);
+  std::set<std::pair<int, PipelineOrder>> cuts;
+  for (const auto& [mini_batch, size] : schedule.sizes) {
+    const bool is_last = !schedule.sizes.contains({mini_batch.first, mini_batch.second + 1});  // may have fewer micro-batches than its r1
+    if (!is_last) cuts.emplace(size, schedule.orders.at(mini_batch));
+  }
+  if (!cuts.empty()) fmt::print(" {} mini-batches cut in {} ways,", schedule.sizes.size(), cuts.size());
   fmt::print(" makespan {:.4g} s\n", schedule.makespan_s);
   return broken.empty() ? 0 : 1;
 }
