@@ -45,7 +45,7 @@ class PhasePlanner {
 
   [[nodiscard]] double link_bytes_per_token(const RoleCounts& counts, double tokens) const {
     if (counts.form == Form::replicated) return 0;
-    return away(counts) * moe_layers_ * (times_.dispatch_bytes(tokens, counts.experts) + times_.outputs_bytes(tokens)) / tokens;
+    return away(counts) * moe_layers_ * (times_.dispatch_bytes(tokens, counts.experts) + times_.outputs_bytes(tokens, counts.experts)) / tokens;
   }
 
  private:

@@ -37,25 +37,6 @@ double most_of(int numbers) {
 
 }  // namespace
 
-BusiestRank linear_imbalance(const std::vector<std::vector<double>>& loads, int expert_ranks) {
-  std::vector<double> of_run(static_cast<std::size_t>(expert_ranks), 0.0);
-  double busiest = 0, layers = 0;
-  for (const std::vector<double>& layer : loads) {
-    std::vector<double> rows(static_cast<std::size_t>(expert_ranks), 0.0);
-    double all = 0;
-    for (std::size_t e = 0; e < layer.size(); ++e) {
-      rows[e * static_cast<std::size_t>(expert_ranks) / layer.size()] += layer[e];
-      all += layer[e];
-    }
-    if (all <= 0) continue;
-    layers += 1;
-    busiest += std::ranges::max(rows) * expert_ranks / all;
-    for (std::size_t rank = 0; rank < rows.size(); ++rank) of_run[rank] += rows[rank] * expert_ranks / all;
-  }
-  if (layers == 0) return {};
-  return {.of_layer = busiest / layers, .of_run = std::ranges::max(of_run) / layers};
-}
-
 double PlanTimes::attention_of_one_s(double tokens) const {
   const AttentionWork work{.rows = whole(tokens), .kv_positions = whole(tokens * phase_.kv_per_token), .score_pairs = whole(tokens * phase_.pairs_per_token)};
   return times_.attention_s(work) + times_.router_s(whole(tokens)) + times_.combine_s(whole(tokens));
@@ -121,11 +102,11 @@ PlanTimes::ExpertMean PlanTimes::expert_mean(double mean_rows) const {
 double PlanTimes::experts_s(double tokens, int expert_ranks, Overheads overheads, WhichRank which) const {
   const double hosted = std::ceil(static_cast<double>(config_.num_experts) / expert_ranks - 1e-9), rows = chosen_per_expert(tokens);
   const BusiestRank busy = imbalance(expert_ranks);
-  const ExpertMean busiest = expert_mean(rows * (which == WhichRank::slowest_of_layer ? busy.of_layer : busy.of_run));
+  const ExpertMean busiest = expert_mean(rows * busy.computed(which == WhichRank::slowest_of_layer ? busy.of_layer : busy.of_run, expert_ranks));
   const double overhead_s = times_.expert_overhead_s() * (overheads == Overheads::each_call ? hosted * busiest.calls : std::min(1.0, hosted * busiest.calls));
   if (which == WhichRank::busiest_of_run) return hosted * busiest.seconds + overhead_s;
   // What chance and what the router adds to the mean are not on the same rank.
-  const ExpertMean mean = expert_mean(rows);
+  const ExpertMean mean = expert_mean(rows * busy.computed(busy.mean, expert_ranks));
   const double more_s = std::hypot(hosted * (busiest.seconds - mean.seconds), most_of(expert_ranks) * std::sqrt(hosted * mean.variance));
   return hosted * mean.seconds + more_s + overhead_s;
 }
@@ -136,9 +117,11 @@ double PlanTimes::bytes_to_rank(double tokens, int expert_ranks, double busy) co
   return tokens * (row_bytes * any_of(share * experts, experts, config_.experts_per_token) + pair_bytes * share * config_.experts_per_token);
 }
 
-double PlanTimes::dispatch_bytes(double tokens, int expert_ranks) const { return expert_ranks * bytes_to_rank(tokens, expert_ranks, 1); }
+double PlanTimes::dispatch_bytes(double tokens, int expert_ranks) const { return expert_ranks * bytes_to_rank(tokens, expert_ranks, imbalance(expert_ranks).mean); }
 
-double PlanTimes::outputs_bytes(double tokens) const { return times_.outputs_bytes(1) * tokens * config_.experts_per_token; }
+double PlanTimes::outputs_bytes(double tokens, int expert_ranks) const {
+  return imbalance(expert_ranks).mean * times_.outputs_bytes(1) * tokens * config_.experts_per_token;
+}
 
 double PlanTimes::dispatch_s(double tokens, int attention_ranks, int expert_ranks, double away) const {
   const double pairs = tokens * config_.experts_per_token / expert_ranks, busy = imbalance(expert_ranks).of_run;
@@ -148,14 +131,16 @@ double PlanTimes::dispatch_s(double tokens, int attention_ranks, int expert_rank
 }
 
 double PlanTimes::outputs_s(double tokens, int attention_ranks, int expert_ranks, double away, Messages messages) const {
-  const double bytes = away * outputs_bytes(tokens), pairs = tokens * config_.experts_per_token, share = static_cast<double>(attention_ranks) / expert_ranks;
+  const BusiestRank busy = imbalance(expert_ranks);
+  const double bytes = away * outputs_bytes(tokens, expert_ranks), pairs = tokens * config_.experts_per_token, share = static_cast<double>(attention_ranks) / expert_ranks;
   const double calls = away * (messages == Messages::of_calls ? config_.num_experts * expert_mean(chosen_per_expert(tokens)).calls : expected_hits(expert_ranks, pairs));
-  return std::max(link_s(calls, bytes), share * link_s(calls, imbalance(expert_ranks).of_run * bytes));
+  return std::max(link_s(calls, bytes), share * link_s(calls, busy.of_run / busy.mean * bytes));
 }
 
 double PlanTimes::busiest_in_exchange(double mean_pairs, int expert_ranks) const {
   // Chance, as of Poisson's numbers, and the router: not on the same rank.
-  return 1 + std::hypot(imbalance(expert_ranks).of_layer - 1, most_of(expert_ranks) / std::sqrt(std::max(mean_pairs, 1.0)));
+  const BusiestRank busy = imbalance(expert_ranks);
+  return busy.mean + std::hypot(busy.of_layer - busy.mean, most_of(expert_ranks) / std::sqrt(std::max(mean_pairs, 1.0)));
 }
 
 double PlanTimes::exchange_out_s(double tokens, int ranks) const {
@@ -165,7 +150,7 @@ double PlanTimes::exchange_out_s(double tokens, int ranks) const {
 
 double PlanTimes::exchange_back_s(double tokens, int ranks) const {
   const double others = ranks - 1.0, pairs = tokens * config_.experts_per_token;
-  return others * link_s(expected_hits(ranks, pairs) / ranks, busiest_in_exchange(others / ranks * pairs, ranks) * outputs_bytes(tokens) / ranks);
+  return others * link_s(expected_hits(ranks, pairs) / ranks, busiest_in_exchange(others / ranks * pairs, ranks) * times_.outputs_bytes(1) * pairs / ranks);
 }
 
 double PlanTimes::exchanges_of_split_s(double tokens, int attention_ranks, int expert_ranks) const {
@@ -173,9 +158,10 @@ double PlanTimes::exchanges_of_split_s(double tokens, int attention_ranks, int e
   // are as far apart.
   const double pairs = tokens * config_.experts_per_token, messages = expected_hits(expert_ranks, pairs) / expert_ranks;
   const double busy = busiest_in_exchange(attention_ranks * pairs / expert_ranks, expert_ranks);
-  const double out_s = link_s(messages, bytes_to_rank(tokens, expert_ranks, 1)), back_s = link_s(messages, outputs_bytes(tokens) / expert_ranks);
-  const double busiest_s = link_s(messages, bytes_to_rank(tokens, expert_ranks, busy)) + link_s(messages, busy * outputs_bytes(tokens) / expert_ranks);
-  return attention_ranks * busiest_s + (expert_ranks - 1) * std::max(out_s, back_s);
+  const auto out_s = [&](double load) { return link_s(messages, bytes_to_rank(tokens, expert_ranks, load)); };
+  const auto back_s = [&](double load) { return link_s(messages, load * times_.outputs_bytes(1) * pairs / expert_ranks); };
+  const double mean = imbalance(expert_ranks).mean;
+  return attention_ranks * (out_s(busy) + back_s(busy)) + (expert_ranks - 1) * std::max(out_s(mean), back_s(mean));
 }
 
 }  // namespace moebius::policy

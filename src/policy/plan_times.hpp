@@ -13,10 +13,14 @@
 
 namespace moebius::policy {
 
-/// Rows of the busiest expert rank, as multiples of the mean.
+/// Pairs that reach expert ranks, as multiples of what the router sends to one in the mean.
 struct BusiestRank {
-  double of_layer = 1;  ///< in a layer, in the mean over layers: what ranks wait for that wait in each layer
-  double of_run = 1;    ///< in all layers together: who has much to do in one layer catches up in another where nobody waits
+  double of_layer = 1;  ///< to the busiest of a layer, in the mean over layers: what ranks wait for that wait in each layer
+  double of_run = 1;    ///< to the busiest of all layers together: who has much to do in one layer catches up in another where nobody waits
+  double mean = 1;      ///< to any: less than 1 where a capacity drops pairs
+  double full = 0;      ///< where a capacity fills the experts of a rank up with the rank's own tokens: with as many of all ranks it would hold so much
+  /// What the rank computes that `sent` pairs are sent to, as one of so many.
+  [[nodiscard]] double computed(double sent, int ranks) const { return sent + (full > sent ? (full - sent) / ranks : 0.0); }
 };
 
 /// How a rank cuts its work.
@@ -26,12 +30,9 @@ struct PlanLimits {
   double expert_rows = 256;         ///< most of one expert call
   bool grouped_calls = true;        ///< asynchronous: the experts of a layer are one call, and their outputs one message to each source
   double message_pairs = 1e18;      ///< most (row, expert) pairs of one message to the experts
-  /// How unevenly the router loads so many expert ranks; empty: evenly in the mean.
-  std::function<BusiestRank(int expert_ranks)> imbalance = {};
+  /// How unevenly so many expert ranks are loaded in a phase; empty: evenly in the mean.
+  std::function<BusiestRank(int expert_ranks, const WorkPhase& phase)> imbalance = {};
 };
-
-/// That of loads that were recorded, with experts on ranks in equal runs of ids. // loads: [layers][experts]; layers without rows do not count
-BusiestRank linear_imbalance(const std::vector<std::vector<double>>& loads, int expert_ranks);
 
 class PlanTimes {
  public:
@@ -53,9 +54,9 @@ class PlanTimes {
   enum class WhichRank : std::uint8_t { busiest_of_run, slowest_of_layer, slowest_of_pipeline };
   [[nodiscard]] double experts_s(double tokens, int expert_ranks, Overheads overheads, WhichRank which) const;
 
-  /// Of `tokens` tokens to all of `expert_ranks`, wherever they are, where routing is even; and back.
+  /// Of `tokens` tokens to all of `expert_ranks`, wherever they are, in the mean over routing; and back.
   [[nodiscard]] double dispatch_bytes(double tokens, int expert_ranks) const;
-  [[nodiscard]] double outputs_bytes(double tokens) const;
+  [[nodiscard]] double outputs_bytes(double tokens, int expert_ranks) const;
   /// One message to each rank, and back one for each expert call or rank: out of an attention rank or into an expert rank, whichever takes longer.
   [[nodiscard]] double dispatch_s(double tokens, int attention_ranks, int expert_ranks, double away) const;
   enum class Messages : std::uint8_t { of_calls, of_ranks };
@@ -75,7 +76,7 @@ class PlanTimes {
   [[nodiscard]] ExpertMean expert_mean(double mean_rows) const;
   [[nodiscard]] ExpertMean expert_of(double rows) const;
   [[nodiscard]] double link_s(double messages, double bytes) const { return messages * link_.latency_s + bytes / link_.bytes_per_s; }
-  [[nodiscard]] BusiestRank imbalance(int expert_ranks) const { return limits_.imbalance ? limits_.imbalance(expert_ranks) : BusiestRank{}; }
+  [[nodiscard]] BusiestRank imbalance(int expert_ranks) const { return limits_.imbalance ? limits_.imbalance(expert_ranks, phase_) : BusiestRank{}; }
   /// Of `tokens` tokens to one of `expert_ranks`, which gets `busy` times the mean of their pairs.
   [[nodiscard]] double bytes_to_rank(double tokens, int expert_ranks, double busy) const;
   /// What the busiest of all expert ranks gets in an exchange, as a multiple of the mean, which is so many pairs.

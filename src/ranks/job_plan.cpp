@@ -11,6 +11,7 @@
 #include "io/job_file.hpp"
 #include "io/model_files.hpp"
 #include "io/request_file.hpp"
+#include "policy/plan_routing.hpp"
 #include "ranks/agreement.hpp"
 #include "ranks/available_memory.hpp"
 #include "ranks/expert_plan.hpp"
@@ -178,8 +179,13 @@ ResolvedJob with_settings(const ResolvedJob& resolved, const std::vector<std::st
 
 }  // namespace
 
-/// How unevenly the routing that the job names loads expert ranks.
-static std::function<policy::BusiestRank(int)> imbalance_of(const Job& job, const ModelConfig& config) {
+/// Rows that the routing which the job names chose of each expert; the same of each where it names none. // [layers][experts]
+static std::vector<std::vector<double>> loads_of(const Job& job, const ModelConfig& config) {
+  if (job.placement.trace.empty()) {
+    std::vector<std::vector<double>> loads;
+    for (const auto moe : config.moe_layer) loads.emplace_back(static_cast<std::size_t>(config.num_experts), moe != 0 ? 1.0 : 0.0);
+    return loads;
+  }
   const io::RoutingTrace trace = read_trace(job.placement.trace, config);
   std::vector<std::vector<double>> loads(static_cast<std::size_t>(trace.num_layers), std::vector<double>(static_cast<std::size_t>(trace.num_experts), 0.0));
   std::size_t cell = 0;
@@ -188,7 +194,22 @@ static std::function<policy::BusiestRank(int)> imbalance_of(const Job& job, cons
       for (double& rows : layer) rows += trace.rows[cell++];
     }
   }
-  return [loads](int expert_ranks) { return policy::linear_imbalance(loads, expert_ranks); };
+  return loads;
+}
+
+static bool is_cut(CapacityPhase phase, policy::WorkPhase::Kind kind) {
+  return phase == CapacityPhase::all || (phase == CapacityPhase::prompts) == (kind == policy::WorkPhase::Kind::prompts);
+}
+
+/// How unevenly that loads expert ranks, through the capacity of the job where it has one.
+static std::function<policy::BusiestRank(int, const policy::WorkPhase&)> imbalance_of(const Job& job, const ModelConfig& config, int num_ranks, double micro_batch_tokens) {
+  if (job.placement.trace.empty() && job.capacity.method == CapacityMethod::off) return {};
+  return [loads = loads_of(job, config), given = job.capacity, k = config.experts_per_token, num_ranks, micro_batch_tokens](int expert_ranks, const policy::WorkPhase& phase) {
+    Job::Capacity capacity = given;
+    if (!is_cut(capacity.phase, phase.kind)) capacity.method = CapacityMethod::off;
+    const double of_rank = (phase.kind == policy::WorkPhase::Kind::generation ? phase.sequences : phase.tokens()) / num_ranks;
+    return policy::linear_imbalance(loads, expert_ranks, capacity, {.tokens = std::min({micro_batch_tokens, phase.most_batch_tokens, of_rank}), .experts_per_token = k});
+  };
 }
 
 PlanQuestionParts question_of(const Job& job, const ModelConfig& config, int num_ranks, std::span<const policy::RequestShape> shapes) {
@@ -200,7 +221,7 @@ PlanQuestionParts question_of(const Job& job, const ModelConfig& config, int num
   Job piped = job;
   piped.schedule.execution = Execution::pipeline;
   policy::PlanLimits cuts = plan_limits(job, limits, resolve_limits(piped, config));
-  if (!job.placement.trace.empty()) cuts.imbalance = imbalance_of(job, config);
+  cuts.imbalance = imbalance_of(job, config, num_ranks, cuts.micro_batch_tokens);
   const auto& slowdown = job.placement.emulated_slowdown;
   return {.question = {.times = times,
                        .link = costs.link,

@@ -21,7 +21,7 @@ policy::PlanMode mode_of(const Job& job, const policy::RankLayout& layout) {
 
 std::optional<Prediction> predict_run(const Job& job, const policy::RankLayout& layout, const io::RequestFile& file, std::span<const io::RequestFile::Line> lines,
                                       const ModelConfig& config) {
-  if (job.capacity.method != CapacityMethod::off || lines.empty()) return std::nullopt;
+  if (lines.empty()) return std::nullopt;
   const auto shapes = shapes_of(file, lines, config.max_position_embeddings);
   if (shapes.empty()) return std::nullopt;
   const int num_ranks = static_cast<int>(layout.attention_ranks.size() + (layout.colocated() ? 0 : layout.expert_ranks.size()));

@@ -20,8 +20,7 @@ struct Prediction {
   std::string devices;  ///< whose times they are
 };
 
-/// Of the lines that a run computes, with the layout and execution that it has. Nothing where no line is a request, or where the way of the
-/// run has no model (expert capacity, lock-step with separate attention ranks).
+/// Of the lines that a run computes, with the layout and execution that it has. Nothing where no line is a request.
 std::optional<Prediction> predict_run(const Job& job, const policy::RankLayout& layout, const io::RequestFile& file, std::span<const io::RequestFile::Line> lines,
                                       const ModelConfig& config);
 

@@ -9,6 +9,8 @@
 #include <random>
 #include <utility>
 
+#include "policy/plan_routing.hpp"
+
 namespace moebius::policy {
 namespace {
 
@@ -68,7 +70,7 @@ TEST(PlanTimes, UnevenRoutingMakesTheBusiestRankAndItsLinkSlower) {
   const StageTimes times = by_hand(1);
   const Link link{"slow", 100, 1};
   PlanLimits even{.micro_batch_tokens = 8, .expert_rows = 1e9}, uneven = even;
-  uneven.imbalance = [](int) { return BusiestRank{.of_layer = 1.5, .of_run = 1.25}; };
+  uneven.imbalance = [](int, const WorkPhase&) { return BusiestRank{.of_layer = 1.5, .of_run = 1.25}; };
   const WorkPhase phase{};
   const PlanTimes before(times, link, even, phase), after(times, link, uneven, phase);
   EXPECT_NEAR((after.exchange_back_s(1e9, 2) - 100) / (before.exchange_back_s(1e9, 2) - 100), 1.5, 1e-3);
@@ -170,7 +172,7 @@ double predicted_over_simulated(double skew, int attention_ranks, int expert_ran
   double simulated_s = 0;
   for (int i = 0; i < trials; ++i) simulated_s += simulation.seconds(attention_ranks, expert_ranks, tokens) / trials;
   PlanLimits limits;
-  if (skew > 0) limits.imbalance = [&](int ranks) { return linear_imbalance({simulation.loads()}, ranks); };
+  if (skew > 0) limits.imbalance = [&](int ranks, const WorkPhase&) { return linear_imbalance({simulation.loads()}, ranks); };
   const WorkPhase phase{};
   const PlanTimes plan(emulation.times, emulation.link, limits, phase);
   const double predicted_s = expert_ranks > 0 ? plan.exchanges_of_split_s(tokens, attention_ranks, expert_ranks)

@@ -65,6 +65,10 @@ grep -q '^predicted: ' "$work/stderr" || fail "the summary has no prediction: $(
 for name in seconds measured_seconds tokens measured_tokens layer_seconds measured_layer_seconds; do
   awk -v n="$(number /predicted/$name)" 'BEGIN { exit !(n > 0) }' || fail "/predicted/$name is $(number /predicted/$name)"
 done
+run 3 --set schedule.execution=lockstep --set layout.mode=split --set layout.attention_ranks=1
+attribute prediction | grep -q 'lockstep on 1:2 ranks' || fail "prediction of lock-step on separate ranks: $(attribute prediction)"
+run 2 --set schedule.execution=lockstep --set layout.mode=colocated --set capacity.method=drop
+attribute prediction | grep -q 'lockstep on 2:2 ranks' || fail "prediction with a capacity: $(attribute prediction)"
 "$MOEBIUS" report "$work/out" --output "$work/report.html" >/dev/null 2>&1 || fail "report"
 grep -q 'Predicted' "$work/report.html" || fail "the report does not compare prediction and measurement"
 
