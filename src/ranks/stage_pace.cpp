@@ -34,7 +34,7 @@ StagePace::StagePace(const policy::StageTimes& times, double dilation, double ex
 }
 
 void StagePace::start() {
-  time_s_ = start_s_ = now_s();
+  time_s_ = start_s_ = waits_since_s_ = now_s();
   next_message_s_ = std::numeric_limits<double>::infinity();
   out_of_work_ = true;
 }
@@ -44,6 +44,7 @@ void StagePace::sleep_until(double end_s) {
     while_waiting_();
     sleep_until_s(std::min(end_s, now + longest_sleep_s));
   }
+  waits_since_s_ = now_s();
 }
 
 void StagePace::spend(double device_s) {
@@ -54,7 +55,8 @@ void StagePace::spend(double device_s) {
   counters_.modelled_s += duration_s;
   counters_.shortest_s = counters_.stages == 1 ? duration_s : std::min(counters_.shortest_s, duration_s);
   const double late_s = now_s() - time_s_;
-  if (late_s < 0) return sleep_until(time_s_);
+  sleep_until(time_s_);
+  if (late_s < 0) return;
   ++counters_.late_stages;
   counters_.late_s += late_s;
   counters_.latest_s = std::max(counters_.latest_s, late_s);
@@ -92,7 +94,7 @@ void StagePace::rest() {
     return;
   }
   const double now = now_s();
-  const double rest_s = std::clamp(rest_share_of_wait * (now - time_s_), rest_s_, longest_sleep_s);
+  const double rest_s = std::clamp(rest_share_of_wait * (now - waits_since_s_), rest_s_, longest_sleep_s);
   if (next_message_s_ > now) sleep_until_s(std::min(next_message_s_, now + rest_s));
 }
 

@@ -108,6 +108,7 @@ class StagePace {
   ExpertStage expert_stage_ = ExpertStage::call;
   std::function<void()> while_waiting_ = [] {};
   double start_s_ = 0, time_s_ = 0, chosen_s_ = 0, next_message_s_ = 0, rest_s_ = 0;
+  double waits_since_s_ = 0;  // by the clock: a rank that is late has not waited for that long
   double layer_s_ = 0;  // of the device, of the calls of the layer so far
   bool out_of_work_ = true;
   PaceCounters counters_;

@@ -107,5 +107,14 @@ TEST_F(StagePaceTest, ARankThatHasWaitedLongLooksLessOften) {
   EXPECT_NEAR(fake_now_s, 10.002, 1e-12) << "but MPI makes progress";
 }
 
+TEST_F(StagePaceTest, ALateRankHasNotWaitedLong) {
+  StagePace pace(times_, 1e-3, 1, StagePace::ExpertStage::call);
+  pace.start();
+  fake_now_s = 10;
+  pace.expert_call(0, 5);  // its real work took ten seconds
+  pace.rest();
+  EXPECT_NEAR(fake_now_s, 10 + 0.4e-3, 1e-9) << "or it would be later still";
+}
+
 }  // namespace
 }  // namespace moebius::ranks
