@@ -79,8 +79,8 @@ limited() {  # limited WHAT SECONDS ENV=VALUE... -- ARGS
   rm -rf "$work/out"
   "$MPIRUN" default 2 env "${settings[@]}" "$MOEBIUS" run "$job_file" "${slowly[@]}" "$@" >"$work/stdout" 2>"$work/stderr" || code=$?
   [ "$code" -eq 75 ] || fail "$what: exit code $code, expected 75: $(cat "$work/stderr")"
-  loop_ms=$(value loop_s <"$work/stdout" | tr -d .)
-  [ "$((10#$loop_ms))" -lt $((limit_ms - 500)) ] || fail "$what: rows were computed for $loop_ms ms, allowed were $limit_ms"
+  loop_ms=$(value loop_s <"$work/stdout" | awk '{ printf "%d", 1000 * $1 }')
+  [ "$loop_ms" -lt $((limit_ms - 500)) ] || fail "$what: rows were computed for $loop_ms ms, allowed were $limit_ms"
 }
 limited "--walltime" 4 A=b -- --walltime 0:04
 goes_on "--walltime" 2
