@@ -15,7 +15,7 @@ namespace moebius::policy {
 namespace {
 
 /// A device of one operation a second, without tiles, overheads or reading; one layer of four experts.
-StageTimes by_hand(int experts_per_token) {
+StageTimes times_by_hand(int experts_per_token) {
   ModelSizes model{.name = "by hand", .config = {}};
   ModelConfig& config = model.config;
   config.num_layers = 1;
@@ -28,12 +28,19 @@ StageTimes by_hand(int experts_per_token) {
   return StageTimes({.name = "one", .flops = 1, .bytes_per_s = 1e30, .efficiency = 1, .expert_overhead_s = 7}, model);
 }
 
+struct ByHand {
+  StageTimes times;
+  Link link{"slow", 100, 1};
+  PlanLimits limits;
+  WorkPhase phase{};
+  PlanTimes plan;
+  ByHand(int experts_per_token, double expert_rows)
+      : times(times_by_hand(experts_per_token)), limits{.micro_batch_tokens = 8, .expert_rows = expert_rows}, plan(times, link, limits, phase) {}
+};
+
 TEST(PlanTimes, ExpertsAreTheMeanOverPoissonsNumbersOfRows) {
-  const StageTimes times = by_hand(1);
-  const Link link{"slow", 100, 1};
-  const PlanLimits plan_limits{.micro_batch_tokens = 8, .expert_rows = 3};
-  const WorkPhase phase{};
-  const PlanTimes plan(times, link, plan_limits, phase);
+  const ByHand by_hand(1, 3);
+  const PlanTimes& plan = by_hand.plan;
   double seconds = 0, calls = 0, probability = std::exp(-2.0);  // 8 tokens: two rows of each expert in the mean
   for (int rows = 1; rows < 40; ++rows) {
     probability *= 2.0 / rows;
@@ -46,11 +53,9 @@ TEST(PlanTimes, ExpertsAreTheMeanOverPoissonsNumbersOfRows) {
 }
 
 TEST(PlanTimes, LinksAreWhatLeavesARankOrEntersOne) {
-  const StageTimes times = by_hand(2);
-  const Link link{"slow", 100, 1};
-  const PlanLimits plan_limits{.micro_batch_tokens = 8, .expert_rows = 1e9};
-  const WorkPhase phase{};
-  const PlanTimes plan(times, link, plan_limits, phase);
+  const ByHand by_hand(2, 1e9);
+  const PlanTimes& plan = by_hand.plan;
+  const StageTimes& times = by_hand.times;
   // Eight tokens with two of four experts each: on two ranks a token goes to both in four of six cases.
   const double row_bytes = times.dispatch_bytes(1, 0), pair_bytes = times.dispatch_bytes(0, 1);
   EXPECT_NEAR(plan.dispatch_bytes(8, 2), 8 * 10.0 / 6 * row_bytes + 16 * pair_bytes, 1e-9);
@@ -67,7 +72,7 @@ TEST(PlanTimes, UnevenRoutingMakesTheBusiestRankAndItsLinkSlower) {
   EXPECT_DOUBLE_EQ(linear_imbalance(loads, 2).of_run, (1.6 + 0.8) / 2);
   EXPECT_DOUBLE_EQ(linear_imbalance(loads, 4).of_layer, (2.4 + 1.6) / 2);
   EXPECT_DOUBLE_EQ(linear_imbalance({}, 4).of_layer, 1);
-  const StageTimes times = by_hand(1);
+  const StageTimes times = times_by_hand(1);
   const Link link{"slow", 100, 1};
   PlanLimits even{.micro_batch_tokens = 8, .expert_rows = 1e9}, uneven = even;
   uneven.imbalance = [](int, const WorkPhase&) { return BusiestRank{.of_layer = 1.5, .of_run = 1.25}; };
