@@ -2,6 +2,7 @@
 #include "policy/rebalance.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -204,8 +205,8 @@ class Choice {
 
 LayerExchanges find_exchanges(int layer, const PlacementBook& book, const LayerTrace& loads, std::span<const SpeedCurve> curves, int most) {
   MOEBIUS_EXPECT(static_cast<int>(curves.size()) == book.num_ranks() && loads.num_steps > 0);
-  // Those that choose, and all: what was chosen by chance does not count in the window that had no part in it.
-  const LayerTrace choosing = loads.steps(0, std::max(loads.num_steps - 1, 1));
+  const auto num_choosing = static_cast<std::size_t>(std::max(loads.num_steps - 1, 1));
+  const LayerTrace choosing = loads.steps(0, static_cast<int>(num_choosing));
   LayerState state(layer, book, choosing, curves), judge(layer, book, loads, curves);
   const std::vector<double> before = judge.maxima();
   LayerExchanges result{judge.seconds(), {}};
@@ -216,20 +217,23 @@ LayerExchanges find_exchanges(int layer, const PlacementBook& book, const LayerT
     const bool shorter = best.seconds < now * (1 - noise);
     const bool more_even = best.seconds <= now * (1 + noise) && best.squares < state.squares() * (1 - noise);
     if (best.from < 0 || !(shorter || more_even)) break;
-    result.exchanges.push_back({state.moves(best), 0});
+    result.exchanges.push_back({.moves = state.moves(best)});
     state.apply(best);
     judge.apply(best);
     const std::vector<double> after = judge.maxima();
     double least = std::numeric_limits<double>::max();
-    for (std::size_t step = 0; step < after.size(); ++step) least = std::min(least, before[step] - after[step]);
+    for (std::size_t step = 0; step < num_choosing; ++step) least = std::min(least, before[step] - after[step]);
     result.exchanges.back().gain = least * static_cast<double>(after.size());
+    result.exchanges.back().newest_gain = (before.back() - after.back()) * static_cast<double>(after.size());
   }
   return result;
 }
 
+double least_share(double rows_of_rank) { return std::max(0.02, 3 / std::sqrt(std::max(rows_of_rank, 1.0))); }
+
 RebalancePlan choose_exchanges(std::span<const LayerExchanges> layers, const PlacementBook& book, const RebalanceTerms& terms) {
   RebalancePlan plan;
-  double seconds = 0, gain = 0;
+  double seconds = 0, gain = 0, newest_gain = 0;
   for (const LayerExchanges& layer : layers) seconds += layer.seconds;
   if (seconds <= 0) return plan;
   const double worth = terms.busy_share * terms.horizon_s / seconds;  // of what curves call a second
@@ -257,6 +261,8 @@ RebalancePlan choose_exchanges(std::span<const LayerExchanges> layers, const Pla
     taken[best_layer] = best_end;
     gain += best_gain;
   }
+  for (std::size_t l = 0; l < layers.size(); ++l) newest_gain += taken[l] == 0 ? 0 : layers[l].exchanges[taken[l] - 1].newest_gain;
+  gain = std::min(gain, newest_gain);
   plan.gain_s = gain * worth;
   plan.cost_s = terms.change_cost_s + terms.move_cost_s * static_cast<double>(choice.moves().size());
   if (gain >= terms.least_share * seconds && plan.gain_s > plan.cost_s) plan.moves = choice.moves();

@@ -176,10 +176,12 @@ policy::RebalanceTerms Coordinator::terms() const {
   }
   const double seconds_per_byte = staged_bytes > 0 ? copying_s() / staged_bytes : 1 / first_guess_bytes_per_s;
   const Pace pace = last_pace();
+  const auto ranks_and_layers = static_cast<double>(exchanges_.size() * parts_.expert_ranks.size());
   return {.busy_share = std::min(pace.busiest_s() / pace.length_s, 1.0),
           .horizon_s = parts_.options.horizon_s,
           .move_cost_s = parts_.copy_s > 0 ? parts_.copy_s : seconds_per_byte * static_cast<double>(parts_.expert_bytes),
-          .change_cost_s = stall_s};
+          .change_cost_s = stall_s,
+          .least_share = policy::least_share(static_cast<double>(windows_.back().num_rows) / ranks_and_layers)};
 }
 
 void Coordinator::decide(double now) {
