@@ -9,7 +9,7 @@ namespace moebius {
 
 std::string_view to_string(Phase phase) {
   static constexpr std::array<std::string_view, num_phases> names = {
-      "load", "admit", "attention", "router", "dispatch", "dispatch_wait", "expert", "shared_experts", "combine", "lm_head", "io", "idle"};
+      "load", "admit", "attention", "router", "dispatch", "dispatch_wait", "expert", "shared_experts", "combine", "lm_head", "io", "rebalance", "idle"};
   return names[static_cast<std::size_t>(phase)];
 }
 

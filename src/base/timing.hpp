@@ -26,9 +26,10 @@ enum class Phase : std::uint8_t {
   combine,    ///< weighted sum of expert outputs
   lm_head,    ///< final norm, logits, log-softmax, sampling
   io,         ///< writing row blocks
+  rebalance,  ///< looking for a change of the placement, planning one, copying weights of experts
   idle,       ///< nothing to do: waiting for rows or for the other ranks
 };
-inline constexpr std::size_t num_phases = 12;
+inline constexpr std::size_t num_phases = 13;
 std::string_view to_string(Phase phase);
 
 struct PhaseTotal {

@@ -203,30 +203,43 @@ class Choice {
 
 }  // namespace
 
-LayerExchanges find_exchanges(int layer, const PlacementBook& book, const LayerTrace& loads, std::span<const SpeedCurve> curves, int most) {
+struct ExchangeSearch::States {
+  States(int layer, const PlacementBook& book, const LayerTrace& loads, std::span<const SpeedCurve> curves)
+      : all(loads), choosing(loads.steps(0, std::max(loads.num_steps - 1, 1))), state(layer, book, choosing, curves), judge(layer, book, all, curves),
+        before(judge.maxima()) {}
+  LayerTrace all, choosing;
+  LayerState state, judge;
+  std::vector<double> before;  // [steps] as it is
+};
+
+ExchangeSearch::ExchangeSearch(int layer, const PlacementBook& book, const LayerTrace& loads, std::span<const SpeedCurve> curves, int most) : most_(most) {
   MOEBIUS_EXPECT(static_cast<int>(curves.size()) == book.num_ranks() && loads.num_steps > 0);
-  const auto num_choosing = static_cast<std::size_t>(std::max(loads.num_steps - 1, 1));
-  const LayerTrace choosing = loads.steps(0, static_cast<int>(num_choosing));
-  LayerState state(layer, book, choosing, curves), judge(layer, book, loads, curves);
-  const std::vector<double> before = judge.maxima();
-  LayerExchanges result{judge.seconds(), {}};
-  while (static_cast<int>(result.exchanges.size()) < most) {
-    const LayerState::Try best = state.best();
-    constexpr double noise = 1e-9;  // of sums in another order
-    const double now = state.seconds();
-    const bool shorter = best.seconds < now * (1 - noise);
-    const bool more_even = best.seconds <= now * (1 + noise) && best.squares < state.squares() * (1 - noise);
-    if (best.from < 0 || !(shorter || more_even)) break;
-    result.exchanges.push_back({.moves = state.moves(best)});
-    state.apply(best);
-    judge.apply(best);
-    const std::vector<double> after = judge.maxima();
-    double least = std::numeric_limits<double>::max();
-    for (std::size_t step = 0; step < num_choosing; ++step) least = std::min(least, before[step] - after[step]);
-    result.exchanges.back().gain = least * static_cast<double>(after.size());
-    result.exchanges.back().newest_gain = (before.back() - after.back()) * static_cast<double>(after.size());
-  }
-  return result;
+  states_ = std::make_unique<States>(layer, book, loads, curves);
+  result_.seconds = states_->judge.seconds();
+}
+ExchangeSearch::~ExchangeSearch() = default;
+ExchangeSearch::ExchangeSearch(ExchangeSearch&&) noexcept = default;
+ExchangeSearch& ExchangeSearch::operator=(ExchangeSearch&&) noexcept = default;
+
+bool ExchangeSearch::step() {
+  if (static_cast<int>(result_.exchanges.size()) >= most_) return false;
+  auto& [all, choosing, state, judge, before] = *states_;
+  const LayerState::Try best = state.best();
+  constexpr double noise = 1e-9;  // of sums in another order
+  const double now = state.seconds();
+  const bool shorter = best.seconds < now * (1 - noise);
+  const bool more_even = best.seconds <= now * (1 + noise) && best.squares < state.squares() * (1 - noise);
+  if (best.from < 0 || !(shorter || more_even)) return false;
+  Exchange exchange{.moves = state.moves(best)};
+  state.apply(best);
+  judge.apply(best);
+  const std::vector<double> after = judge.maxima();
+  double least = std::numeric_limits<double>::max();
+  for (std::size_t step = 0; step < static_cast<std::size_t>(choosing.num_steps); ++step) least = std::min(least, before[step] - after[step]);
+  exchange.gain = least * all.num_steps;
+  exchange.newest_gain = (before.back() - after.back()) * all.num_steps;
+  result_.exchanges.push_back(std::move(exchange));
+  return true;
 }
 
 double least_share(double rows_of_rank) { return std::max(0.02, 3 / std::sqrt(std::max(rows_of_rank, 1.0))); }
@@ -249,7 +262,8 @@ RebalancePlan choose_exchanges(std::span<const LayerExchanges> layers, const Pla
       for (std::size_t end = taken[l] + 1; end <= exchanges.size(); ++end) {
         num_moves += exchanges[end - 1].moves.size();
         const double ratio = (exchanges[end - 1].gain - had) / static_cast<double>(num_moves);
-        if (ratio <= best_ratio || !choice.fits(std::span(exchanges).subspan(taken[l], end - taken[l]))) continue;
+        if (ratio <= best_ratio) continue;
+        if (!choice.fits(std::span(exchanges).subspan(taken[l], end - taken[l]))) break;  // nor do longer ones
         best_ratio = ratio;
         best_gain = exchanges[end - 1].gain - had;
         best_layer = l;

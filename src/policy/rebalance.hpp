@@ -14,6 +14,7 @@
 // system does not move.
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -37,9 +38,25 @@ struct LayerExchanges {
   std::vector<Exchange> exchanges;
 };
 
-/// At most `most` exchanges. loads: rows per expert in each window, oldest first (a single one chooses and judges); replicas share
-/// them evenly.
-LayerExchanges find_exchanges(int layer, const PlacementBook& book, const LayerTrace& loads, std::span<const SpeedCurve> curves, int most);
+/// Looks for the exchanges of a layer, one at a time, so that a loop can do other work between.
+class ExchangeSearch {
+ public:
+  /// At most `most` exchanges. loads: rows per expert in each window, oldest first (a single one chooses and judges); replicas share
+  /// them evenly. book and curves must stay as they are while it is used.
+  ExchangeSearch(int layer, const PlacementBook& book, const LayerTrace& loads, std::span<const SpeedCurve> curves, int most);
+  ~ExchangeSearch();
+  ExchangeSearch(ExchangeSearch&&) noexcept;
+  ExchangeSearch& operator=(ExchangeSearch&&) noexcept;
+  /// The next exchange. False: there is none, the result is whole.
+  bool step();
+  [[nodiscard]] const LayerExchanges& result() const { return result_; }
+
+ private:
+  struct States;
+  std::unique_ptr<States> states_;
+  int most_;
+  LayerExchanges result_;
+};
 
 struct RebalanceTerms {
   double busy_share = 1.0;   ///< of its time that the busiest rank spends in expert calls

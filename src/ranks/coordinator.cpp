@@ -6,14 +6,17 @@
 #include <functional>
 
 #include "base/check.hpp"
+#include "base/clock.hpp"
 
 namespace moebius::ranks {
 namespace {
 
-/// Windows of load that a plan has to be good for. It is made for all but the newest one (policy::find_exchanges).
+/// Windows of load that a plan has to be good for. It is made for all but the newest one (policy/rebalance.hpp).
 constexpr std::size_t num_windows = 3;
 /// A window goes on until experts have so many rows in the mean: with fewer, what they got by chance looks like a load.
 constexpr double least_rows_per_expert = 128;
+/// A turn plans so long, and to the end of the exchange in hand: less than an expert call takes.
+constexpr double planning_turn_s = 50e-6;
 /// What copying costs before anything was copied: a byte read and a byte written, at a pace that any machine keeps.
 constexpr double first_guess_bytes_per_s = 1e9;
 
@@ -63,8 +66,8 @@ void Coordinator::turn(double now) {
       if (finish_reading()) take_snapshot(now);
       return;
     case State::planning:
-      if (next_layer_ < parts_.config.num_layers) return plan_layer();
-      return decide(now);
+      if (next_layer_ == parts_.config.num_layers && !search_) return decide(now);
+      return plan();
     case State::staging:
       if (!acknowledged_.reach(generation_)) return;
       pending_.time_s = now - *start_s_;
@@ -156,16 +159,28 @@ double Coordinator::copying_s() const {
   return seconds;
 }
 
-void Coordinator::plan_layer() {
-  const int layer = next_layer_++;
-  if (!parts_.config.is_moe(LayerId(layer))) return;
+void Coordinator::plan() {
+  const double end_s = now_s() + planning_turn_s;
+  while (now_s() < end_s) {
+    if (search_) {
+      if (search_->step()) continue;
+      exchanges_.push_back(search_->result());
+      search_.reset();
+    }
+    if (next_layer_ == parts_.config.num_layers) return;
+    if (parts_.config.is_moe(LayerId(next_layer_))) begin_layer(next_layer_);
+    ++next_layer_;
+  }
+}
+
+void Coordinator::begin_layer(int layer) {
   const auto num_experts = static_cast<std::size_t>(parts_.config.num_experts);
   policy::LayerTrace loads{static_cast<int>(windows_.size()), parts_.config.num_experts, {}};
   for (const Window& window : windows_) {
     const auto first = window.rows.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(layer) * num_experts);
     loads.rows.insert(loads.rows.end(), first, first + static_cast<std::ptrdiff_t>(num_experts));
   }
-  exchanges_.push_back(policy::find_exchanges(layer, book_, loads, parts_.curves, static_cast<int>(parts_.expert_ranks.size()) * parts_.options.spare_places));
+  search_.emplace(layer, book_, loads, parts_.curves, static_cast<int>(parts_.expert_ranks.size()) * parts_.options.spare_places);
 }
 
 policy::RebalanceTerms Coordinator::terms() const {

@@ -5,7 +5,7 @@
 //
 //   waiting   for the end of an interval, and until enough rows have come to learn from
 //   reading   what each expert rank has computed
-//   planning  one layer a turn (policy/rebalance.hpp)
+//   planning  a few exchanges of a layer a turn (policy/rebalance.hpp)
 //   staging   until all ranks have acknowledged the moves
 //   leaving   until all attention ranks have moved on
 //
@@ -94,7 +94,8 @@ class Coordinator {
   void measure_last_change(const Window& window);
   [[nodiscard]] Pace last_pace() const;             // of windows_
   [[nodiscard]] double copying_s() const;           // of all ranks, by the last snapshot
-  void plan_layer();
+  void plan();
+  void begin_layer(int layer);
   void decide(double now);
   [[nodiscard]] policy::RebalanceTerms terms() const;
   void announce(std::span<const policy::ExpertMove> moves, double now);
@@ -113,6 +114,7 @@ class Coordinator {
   Snapshot last_;
   std::vector<Window> windows_;                     // the last ones, oldest first
   int next_layer_ = 0;
+  std::optional<policy::ExchangeSearch> search_;    // of the layer before
   std::vector<policy::LayerExchanges> exchanges_;   // of the layers planned so far
   LiveChange pending_;                              // announced, not yet published
   std::optional<Pace> before_last_change_;          // of a change that was decided, not forced

@@ -71,13 +71,20 @@ EventLoop::Outcome EventLoop::work(double now) {
   }
   if (admit(now)) worked = true;
   if (parts_.outbox.pump() > 0) worked = true;
-  if (parts_.live != nullptr) parts_.live->turn(now, parts_.clock);
+  if (parts_.live != nullptr && parts_.live->is_due(now)) move_experts(now);
   if (run_stage(now, heard)) worked = true;
   if (!fin_sent_ && parts_.attention != nullptr && parts_.attention->finished()) send_fin();
   parts_.transport.flush();
   parts_.transport.progress();
   if (parts_.live != nullptr && finished()) parts_.live->leave();
   return worked ? Outcome::worked : Outcome::idle;
+}
+
+void EventLoop::move_experts(double now) {
+  const std::int64_t staged_before = parts_.live->counters().bytes_staged;
+  parts_.clock.mark(waiting_ ? status_.phase : Phase::dispatch);
+  parts_.live->turn(now);
+  parts_.clock.mark(Phase::rebalance, 0, parts_.live->counters().bytes_staged - staged_before);
 }
 
 bool EventLoop::admit(double now) {

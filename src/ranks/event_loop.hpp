@@ -71,6 +71,7 @@ class EventLoop {
   [[nodiscard]] double expert_patience_s() const;
   [[nodiscard]] double attention_patience_s() const;
   /// New segments come into the layers. True when something changed.
+  void move_experts(double now);
   bool admit(double now);
   /// What the scheduler picks; in a pipeline, what is its turn. heard: messages were delivered in this turn.
   bool run_stage(double now, bool heard);

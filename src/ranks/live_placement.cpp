@@ -36,10 +36,8 @@ LivePlacement::LivePlacement(Parts parts, policy::PlacementBook book)
   std::memset(parts_.memory.own().data(), 0, parts_.layout.parts);
 }
 
-void LivePlacement::turn(double now, PhaseClock& clock) {
-  if (now < next_look_s_ && staging_.empty()) return;
+void LivePlacement::turn(double now) {
   const double begin_s = now_s();
-  const std::int64_t staged_before = counters_.bytes_staged;
   if (now >= next_look_s_) {
     next_look_s_ = now + look_interval_s;
     look();
@@ -54,7 +52,6 @@ void LivePlacement::turn(double now, PhaseClock& clock) {
   const double stall_s = now_s() - begin_s;
   counters_.total_s += stall_s;
   counters_.largest_stall_s = std::max(counters_.largest_stall_s, stall_s);
-  if (counters_.bytes_staged != staged_before) clock.mark(Phase::dispatch, 0, counters_.bytes_staged - staged_before);
 }
 
 void LivePlacement::look() {

@@ -52,7 +52,9 @@ class LivePlacement {
   };
   LivePlacement(Parts parts, policy::PlacementBook book);
 
-  void turn(double now, PhaseClock& clock);
+  /// Whether there may be something to do.
+  [[nodiscard]] bool is_due(double now) const { return now >= next_look_s_ || !staging_.empty(); }
+  void turn(double now);
   /// The rank's loop has ended: others need not wait for it.
   void leave();
 

@@ -105,10 +105,10 @@ EmulatedRank run_loop(RankEngine& engine) {
           .pace = engine.pace().counters()};
 }
 
-/// Admission, transport work, waiting for credit and writing results: what is neither compute nor waiting for rows.
+/// Admission, transport work, waiting for credit, writing results, moving experts: what is neither compute nor waiting for rows.
 double overhead_share(const RankReport& report) {
   double seconds = 0;
-  for (const Phase phase : {Phase::admit, Phase::dispatch, Phase::dispatch_wait, Phase::io}) {
+  for (const Phase phase : {Phase::admit, Phase::dispatch, Phase::dispatch_wait, Phase::io, Phase::rebalance}) {
     seconds += report.phases[static_cast<std::size_t>(phase)].seconds;
   }
   return report.loop_s > 0 ? seconds / report.loop_s : 0.0;

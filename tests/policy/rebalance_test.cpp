@@ -14,6 +14,12 @@
 namespace moebius::policy {
 namespace {
 
+LayerExchanges find_exchanges(int layer, const PlacementBook& book, const LayerTrace& loads, std::span<const SpeedCurve> curves, int most) {
+  ExchangeSearch search(layer, book, loads, curves, most);
+  while (search.step()) {}
+  return search.result();
+}
+
 LayerTrace random_loads(std::mt19937_64& random, int num_experts, int num_steps) {
   LayerTrace loads{num_steps, num_experts, {}};
   std::vector<std::int64_t> base;

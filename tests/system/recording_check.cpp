@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checks the recordings in stored results against each other and against /ranks/timing.
-//   recording_check RESULTS (with | without)      is there a timeline, or must there be none?
+//   recording_check RESULTS (with | without | moving)      is there a timeline, must there be none, or is it of a run in which
+//       experts moved? Then no rank spends longer on that at a time than nine of ten of its expert steps (calls in a row) last at most.
 // Prints what does not hold; exit code 1 when something does not.
 #include <fmt/format.h>
 
@@ -102,12 +103,33 @@ void check_timeline(int rank, const std::vector<io::RankInterval>& intervals, co
   }
 }
 
+void check_stalls(int rank, const std::vector<io::RankInterval>& intervals) {
+  double stall_s = 0, step_s = 0;
+  std::vector<double> steps_s;
+  for (const io::RankInterval& one : intervals) {
+    const Interval& now = one.interval;
+    if (now.phase == Phase::rebalance) stall_s = std::max(stall_s, now.end_s - now.begin_s);
+    if (now.phase == Phase::expert) {
+      step_s += now.end_s - now.begin_s;
+    } else if (step_s > 0) {
+      steps_s.push_back(step_s);
+      step_s = 0;
+    }
+  }
+  std::ranges::sort(steps_s);
+  expect(stall_s > 0, fmt::format("rank {}: no time for moving experts is recorded", rank));
+  if (steps_s.empty()) return;
+  const double usual_s = steps_s[steps_s.size() * 9 / 10];
+  fmt::print("  rank {}: at most {:.1f} us at a time for moving experts, nine of ten expert steps within {:.1f} us\n", rank, 1e6 * stall_s, 1e6 * usual_s);
+  expect(stall_s < usual_s, fmt::format("rank {}: experts that move stall it for longer than an expert step", rank));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
   const io::ResultsReader reader(argv[1]);
-  const bool with_timeline = std::string(argv[2]) == "with";
+  const bool with_timeline = std::string(argv[2]) != "without", moving = std::string(argv[2]) == "moving";
   std::map<int, Seconds> timing;
   for (const io::RankTiming& row : reader.timing()) timing[row.rank][static_cast<std::size_t>(row.phase)] = row.total.seconds;
   auto series = by_rank(reader.series());
@@ -120,6 +142,7 @@ int main(int argc, char** argv) {
     check_series(rank.rank, series[rank.rank], rank, timing[rank.rank]);
     if (with_timeline && !timeline[rank.rank].empty()) check_timeline(rank.rank, timeline[rank.rank], rank, series[rank.rank].back().point.time_s - series[rank.rank].front().point.time_s,
                                                                        timing[rank.rank]);
+    if (moving) check_stalls(rank.rank, timeline[rank.rank]);
     expect(rank.intervals_left_out == 0, "intervals were left out of a short run");
   }
   return failures == 0 ? 0 : 1;

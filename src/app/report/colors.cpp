@@ -38,7 +38,7 @@ const std::array<PhaseGroup, num_phase_groups> phase_groups = {{{"attention", bl
                                                                 {"routed experts", orange},
                                                                 {"shared experts", purple},
                                                                 {"LM head", yellow},
-                                                                {"dispatch", green},
+                                                                {"dispatch, rebalance", green},
                                                                 {"waits for credit", vermillion},
                                                                 {"requests and results", black},
                                                                 {"idle", "#E4E4E4"}}};
@@ -51,7 +51,8 @@ std::size_t group_of(Phase phase) {
     case Phase::expert: return 2;
     case Phase::shared_experts: return 3;
     case Phase::lm_head: return 4;
-    case Phase::dispatch: return 5;
+    case Phase::dispatch:
+    case Phase::rebalance: return 5;
     case Phase::dispatch_wait: return 6;
     case Phase::admit:
     case Phase::io: return 7;
