@@ -3,7 +3,8 @@
 # bf16 limit, and generation of 64 sequences at once (128 tokens in, 32 out) as a share of its bound: in each step the
 # weights streamed once, or the arithmetic limit, whichever is longer; the prompts are one step. Printed for all steps
 # together and for those of one token a sequence alone. The model is written by make-model
-# (0.86 GB); limits are measured in the same call, before and after, all ranks at once. Give it an idle machine.
+# (0.86 GB); limits are measured before and after each run, all ranks at once: the memory of a virtual machine may read half as
+# fast for seconds at a time, so that each run has the bound of its own moment. Give it an idle machine.
 #   ./jobs/bench_model.sh [RANKS] [--set KEY=VALUE ...]        default: 2 colocated ranks
 set -eu
 cd "$(dirname "$0")/.."
@@ -34,43 +35,54 @@ run() {  # run INPUT [ARGS]: the summary line
 }
 value() { sed -nE "s/.*\"$1\": ?\"?([^\",}]*).*/\1/p" <<<"$2"; }
 
-measure_limits() {  # measure_limits NAME: of all ranks at once
+# The limits of this moment, of all ranks at once: GFLOP/s, and GB/s as a median.
+limits() {
   for ((rank = 0; rank < ranks; rank++)); do
-    build/moebius_bench --benchmark_filter=limits_bf16 2>/dev/null >"$work/limits_$1_$rank" &
+    build/moebius_bench --benchmark_filter=limits_bf16 2>/dev/null >"$work/limits_$rank" &
   done
   wait
+  sed -nE 's/.*GFLOP\/s=([0-9.]+)([kM]?) .*median GB\/s=([0-9.]+).*/\1\2 \3/p' "$work"/limits_* | awk '{ f += $1 * ($1 ~ /k/ ? 1000 : 1); b += $2 } END { print f, b }'
 }
-# Before and after, and the mean of both: the memory of a virtual machine is not as fast at all times.
-limit() { sed -nE "s/.*$1=([0-9.]+)([kMGT]?).*/\1 \2/p" "$work"/limits_* | awk '{ s += $1 * ($2 == "k" ? 1000 : 1) } END { print s / 2 }'; }
 
-measure_limits before
-score=$(run score "$@")
-# In turn, and the run in the middle of each: the steps are a difference of the two.
+# In turn, each with the limits around it.
+before=$(limits)
 for _ in 1 2 3; do
-  for new in 1 $tokens_out; do run generate_$new "$@" >>"$work/runs_$new"; done
+  for input in score generate_1 generate_$tokens_out; do
+    line=$(run $input "$@")
+    after=$(limits)
+    echo "$input $before $after $(value loop_s "$line") $(value tokens_fed "$line")" >>"$work/runs"
+    before=$after
+  done
 done
-measure_limits after
-gflops=$(limit 'GFLOP\/s') gbytes=$(limit 'GB\/s')
-middle() { sed -E 's/.*"loop_s":([0-9.]+).*/\1 &/' "$work/runs_$1" | sort -n | sed -n '2s/^[^ ]* //p'; }
-first=$(middle 1)
-all=$(middle $tokens_out)
-awk -v ranks="$ranks" -v gflops="$gflops" -v gbytes="$gbytes" -v rate="$(value tokens_per_s "$score")" -v steps=$((tokens_out - 1)) \
-  -v first="$(value loop_s "$first")" -v all="$(value loop_s "$all")" -v fed_first="$(value tokens_fed "$first")" \
-  -v fed_all="$(value tokens_fed "$all")" 'BEGIN {
+awk -v ranks="$ranks" -v tokens_out=$tokens_out '
+  # The values of a, sorted; the one in the middle.
+  function middle(a, n,   i, j, t) {
+    for (i = 2; i <= n; i++) for (j = i; j > 1 && a[j] < a[j - 1]; j--) { t = a[j]; a[j] = a[j - 1]; a[j - 1] = t }
+    return a[int((n + 1) / 2)]
+  }
+  BEGIN {
     # Multiply-adds of a token, two operations each: projections, router, four experts, LM head; and attention
     # over the mean number of keys.
     layer = 2 * 1024 * (1024 + 2 * 256) + 2 * 1024 * 1024 + 2 * 1024 * 32 + 4 * 3 * 2 * 1024 * 512
-    token = 8 * layer + 2 * 1024 * 4096
-    text = token + 8 * 4 * 1024 * 256.5
-    printf "limits of %d ranks at once: %.0f GFLOP/s in bf16, read %.1f GB/s\n", ranks, gflops, gbytes
-    printf "scoring: %.0f tokens/s, %.0f GFLOP/s, %.0f %% of the limit\n", rate, rate * text * 1e-9, 100 * rate * text * 1e-9 / gflops
-    step = (all - first) / steps
-    stream = 0.8647 / gbytes
-    compute = 64 * token * 1e-9 / gflops
+    token = (8 * layer + 2 * 1024 * 4096) * 1e-9
+    text = token + 8 * 4 * 1024 * 256.5 * 1e-9
+    prompt = token + 8 * 4 * 1024 * 64.5 * 1e-9
+  }
+  {
+    gflops = ($2 + $4) / 2; gbytes = ($3 + $5) / 2; seconds = $6; fed = $7
+    all_gflops[NR] = gflops; all_gbytes[NR] = gbytes
+    if ($1 == "score") { n++; rate[n] = fed / seconds; share[n] = 100 * fed / seconds * text / gflops; next }
+    stream = 0.8647 / gbytes; compute = 64 * token / gflops
     bound = stream > compute ? stream : compute
-    prompts = 64 * 128 * (token + 8 * 4 * 1024 * 64.5) * 1e-9 / gflops
-    printf "generation, 64 x (128 in, 32 out): %.2f s; bound %.2f s (prompts %.2f, steps %.2f): %.0f %%\n",
-           all, prompts + steps * bound, prompts, steps * bound, 100 * (prompts + steps * bound) / all
-    printf "its steps of one token each: %.0f tokens/s, %.1f ms a step; bound %.1f ms (weights once %.1f, arithmetic %.1f): %.0f %%\n",
-           (fed_all - fed_first) / (all - first), step * 1e3, bound * 1e3, stream * 1e3, compute * 1e3, 100 * bound / step
-  }'
+    prompts = 64 * 128 * prompt / gflops
+    if ($1 == "generate_1") { first = seconds; first_fed = fed; next }
+    whole[n] = seconds; whole_share[n] = 100 * (prompts + (tokens_out - 1) * bound) / seconds
+    step = (seconds - first) / (tokens_out - 1)
+    step_ms[n] = 1e3 * step; step_rate[n] = (fed - first_fed) / (seconds - first); bound_ms[n] = 1e3 * bound; step_share[n] = 100 * bound / step
+  }
+  END {
+    printf "limits of %d ranks at once: %.0f GFLOP/s in bf16, read %.1f GB/s; medians of %d runs of each kind follow\n", ranks, middle(all_gflops, NR), middle(all_gbytes, NR), n
+    printf "scoring: %.0f tokens/s, %.0f %% of the limit\n", middle(rate, n), middle(share, n)
+    printf "generation, 64 x (128 in, 32 out): %.2f s, %.0f %% of its bound\n", middle(whole, n), middle(whole_share, n)
+    printf "its steps of one token each: %.0f tokens/s, %.1f ms a step, bound %.1f ms: %.0f %%\n", middle(step_rate, n), middle(step_ms, n), middle(bound_ms, n), middle(step_share, n)
+  }' "$work/runs"

@@ -84,6 +84,7 @@ void Meter::limits(benchmark::State& state, ComputeType type, double seconds) {
   }
   state.counters["GFLOP/s"] = high(peak_flops_) * 1e-9;
   state.counters["GB/s"] = high(read_bytes_) * 1e-9;
+  state.counters["median GB/s"] = median(read_bytes_) * 1e-9;
 }
 
 }  // namespace moebius::bench

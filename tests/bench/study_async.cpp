@@ -42,12 +42,12 @@ Settings limits_of(Kind kind) {
 }
 
 /// So many that real computation stays below 30 % of two cores: it grows with ranks, and prefill has many more rows in the same
-/// emulated time.
+/// emulated time. At least so many that messages come in time to few ranks.
 double dilation_of(const std::string& emulated, Kind kind, int num_ranks) {
   static const std::map<std::string, std::pair<double, double>> per_rank{  // decode, prefill
       {"mixtral-8x7b", {2.5, 5}}, {"qwen3-30b-a3b", {8, 18}}, {"deepseek-v3", {4, 12}}};
   const auto [decode, prefill] = per_rank.at(emulated);
-  return std::max(16.0, num_ranks * (kind == Kind::decode ? decode : prefill));
+  return kind == Kind::decode ? std::max(16.0, num_ranks * decode) : std::max(48.0, num_ranks * prefill);
 }
 
 const char* name_of(Kind kind) { return kind == Kind::decode ? "decode" : "prefill"; }
