@@ -3,7 +3,7 @@
 # the first half (planned from its trace), or move while the job runs. Prints tables: tokens/s of each half and their ratios,
 # medians of runs in turn; each change of the placement with what it cost and what became of tokens/s; what it cost the ranks.
 # Longest texts are claimed first, so texts of the first half are one token longer. Give it an idle machine.
-#   ./jobs/bench_rebalance.sh [--slow] [--markdown FILE.md] [--set KEY=VALUE ...]        2 colocated ranks, a mid-size model
+#   ./jobs/bench_rebalance.sh [--slow] [--markdown FILE.md] [--set KEY=VALUE ...]        2 colocated ranks, a mid-size model; two minutes
 #       --slow: 4 ranks in slow motion, as H100s with the sizes of Qwen3-30B-A3B and 12 of its layers; about five minutes
 #   RUNS (3), RANKS, TEXTS of a half, TOKENS of a text, INTERVAL and HORIZON of the rebalancing (s): from the environment
 set -eu
@@ -26,7 +26,7 @@ fi
 . ./jobs/mpi_env.sh
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-runs=${RUNS:-3} tokens=${TOKENS:-200} texts=${TEXTS:-400} interval=${INTERVAL:-0.25} horizon=${HORIZON:-20}
+runs=${RUNS:-3} tokens=${TOKENS:-200} texts=${TEXTS:-$([ $slow = yes ] && echo 400 || echo 1500)} interval=${INTERVAL:-0.25} horizon=${HORIZON:-20}
 if [ $slow = yes ]; then
   ranks=${RANKS:-4} first=100 seconds="150 200 250 300 350 400 450 480" dilation=$((20 * ${RANKS:-4}))
   model=(--hidden 64 --layers 12 --heads 2 --kv-heads 1 --head-dim 16 --experts 128 --top-k 8 --width 16 --vocab 512)
