@@ -218,8 +218,6 @@ ExchangeSearch::ExchangeSearch(int layer, const PlacementBook& book, const Layer
   result_.seconds = states_->judge.seconds();
 }
 ExchangeSearch::~ExchangeSearch() = default;
-ExchangeSearch::ExchangeSearch(ExchangeSearch&&) noexcept = default;
-ExchangeSearch& ExchangeSearch::operator=(ExchangeSearch&&) noexcept = default;
 
 bool ExchangeSearch::step() {
   if (static_cast<int>(result_.exchanges.size()) >= most_) return false;

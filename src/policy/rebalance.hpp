@@ -45,8 +45,6 @@ class ExchangeSearch {
   /// them evenly. book and curves must stay as they are while it is used.
   ExchangeSearch(int layer, const PlacementBook& book, const LayerTrace& loads, std::span<const SpeedCurve> curves, int most);
   ~ExchangeSearch();
-  ExchangeSearch(ExchangeSearch&&) noexcept;
-  ExchangeSearch& operator=(ExchangeSearch&&) noexcept;
   /// The next exchange. False: there is none, the result is whole.
   bool step();
   [[nodiscard]] const LayerExchanges& result() const { return result_; }

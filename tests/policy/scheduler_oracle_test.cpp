@@ -20,13 +20,14 @@ namespace {
 std::size_t num_allocations = 0;
 }
 
-void* operator new(std::size_t bytes) {
+// Not inlined: the compiler would take memory of malloc for memory of its own new.
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
   ++num_allocations;
   if (void* memory = std::malloc(bytes)) return memory;
   throw std::bad_alloc();
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace moebius::policy {
 namespace {
