@@ -24,11 +24,15 @@ done
 h5dump -a expert_placement "$work/out/results.h5" | grep -q 'gem (GEM-style, reconstructed)' || fail "the results do not name the planner"
 grep -q '"emulated_slowdown":\[1,1.5\]' "$work/stdout" || fail "the summary does not name the slowdown: $(cat "$work/stdout")"
 
-# A rank that is slowed takes as much longer for a row: seconds over rows of the phase "expert" of both ranks.
-same 2 --set layout.mode=colocated --set placement.emulated_slowdown=[1,30]
+# A rank that is slowed takes as much longer for a row: seconds over rows of the phase "expert" of both ranks. Other programs may take the
+# core of the other one away.
 column() { h5dump -y -w 1 -d "/ranks/timing/$1" "$work/out/results.h5" | sed '1,/DATA {/d' | sed -nE 's/^ *"?([-a-z_0-9.e]+).*/\1/p'; }
-paste <(column phase) <(column rank) <(column seconds) <(column rows) |
-  awk '$1 == "expert" { per_row[$2] = $3 / $4 } END { exit !(per_row[1] > 8 * per_row[0]) }' || fail "the slowed rank is not slower"
+for attempt in 1 2 3 4; do
+  same 2 --set layout.mode=colocated --set placement.emulated_slowdown=[1,30]
+  paste <(column phase) <(column rank) <(column seconds) <(column rows) |
+    awk '$1 == "expert" { per_row[$2] = $3 / $4 } END { exit !(per_row[1] > 8 * per_row[0]) }' && break
+  [ $attempt -lt 4 ] || fail "the slowed rank is not slower"
+done
 
 "$MPIRUN" default 2 "$MOEBIUS" profile "$job_file" --set layout.mode=colocated --repeats 3 --out "$work/speeds.json" >"$work/stdout" ||
   fail "profile failed"
