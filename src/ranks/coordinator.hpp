@@ -114,7 +114,7 @@ class Coordinator {
   Snapshot last_;
   std::vector<Window> windows_;                     // the last ones, oldest first
   int next_layer_ = 0;
-  std::optional<policy::ExchangeSearch> search_;    // of the layer before
+  std::optional<policy::ExchangeSearch> search_;    // in the layer before next_layer_, until all of its exchanges are found
   std::vector<policy::LayerExchanges> exchanges_;   // of the layers planned so far
   LiveChange pending_;                              // announced, not yet published
   std::optional<Pace> before_last_change_;          // of a change that was decided, not forced
